@@ -1,0 +1,1 @@
+"""The door: how a person asks."""

@@ -1,0 +1,71 @@
+"""`bootwright`: one command a noun, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from bootwright import __version__
+from bootwright.errors import BootwrightError
+
+#: command → (module under `bootwright.cli`, attribute, one line for `--help`)
+COMMANDS: dict[str, tuple[str, str, str]] = {}
+
+
+class Door(click.Group):
+    """A group that knows its commands by name and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in alphabetical order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command; nothing else is imported for it."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(import_module(f"bootwright.cli.{module}"), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.{attribute} is no command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, without importing them."""
+        if rows := [(name, COMMANDS[name][2]) for name in self.list_commands(ctx)]:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bootwright")
+def main() -> None:
+    """The secure-boot workbench for Espressif chips that run MCUboot.
+
+    Exit codes: 0 yes, 1 no (the findings say why), 2 usage, 3 malformed file, 4 not to be trusted, 5 the chip
+    forbids it, 6 the line failed, 7 declined.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit as documented."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = main.main(argv, prog_name="bootwright", standalone_mode=False)
+    except BootwrightError as error:
+        from bootwright.cli.show import show_error
+
+        show_error(error, argv)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)

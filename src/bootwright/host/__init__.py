@@ -1,0 +1,1 @@
+"""Room 5: what the engineer does: plans are pure, drivers act."""

@@ -1,0 +1,1 @@
+"""SMP and its console framing, without I/O; also runs on MicroPython."""
