@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootwright.errors import FormatError
-from bootwright.flash import Area
-from bootwright.formats.bootloader_conf import BootloaderConf, UpgradeMode, sectors
+from bootwright.formats.bootloader_conf import BootloaderConf, Region, UpgradeMode
 
 
 def definitions(conf: BootloaderConf) -> list[str]:
@@ -109,17 +108,17 @@ CONFIG_ESP_SCRATCH_SIZE=0x1F000
 """
 
 
-def test_the_default_layout_of_the_c3_is_read_as_areas() -> None:
+def test_the_default_layout_of_the_c3_is_read_as_regions() -> None:
     conf = parse(LAYOUT)
     assert conf.flash_size == 4 << 20
     assert conf.mode is UpgradeMode.SCRATCH
-    assert conf.areas() == (
-        Area("bootloader", 0, 0xF000),
-        Area("primary", 0x20000, 0x1C0000),
-        Area("secondary", 0x1E0000, 0x1C0000),
-        Area("scratch", 0x3E0000, 0x1F000),
+    assert conf.regions() == (
+        Region("bootloader", 0, 0xF000),
+        Region("primary", 0x20000, 0x1C0000),
+        Region("secondary", 0x1E0000, 0x1C0000),
+        Region("scratch", 0x3E0000, 0x1F000),
     )
-    assert [sectors(area) for area in conf.areas()] == [15, 448, 448, 31]
+    assert [region.sectors for region in conf.regions()] == [15, 448, 448, 31]
     assert (conf.max_align, conf.signature, conf.secure_boot, conf.release_mode) == (8, None, False, False)
 
 
@@ -131,7 +130,7 @@ def test_two_images_have_four_slots_of_one_size() -> None:
         "CONFIG_ESP_IMAGE1_PRIMARY_START_ADDRESS=0x120000\nCONFIG_ESP_IMAGE1_SECONDARY_START_ADDRESS=0x1A0000\n"
         "CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH=1\nCONFIG_EFUSE_VIRTUAL_OFFSET=0x10000\nCONFIG_EFUSE_VIRTUAL_SIZE=0x2000\n",
     )
-    names = [area.name for area in conf.areas()]
+    names = [region.name for region in conf.regions()]
     assert names == [
         "bootloader",
         "virtual eFuses",

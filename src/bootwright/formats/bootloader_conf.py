@@ -15,13 +15,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from bootwright.errors import FormatError
 from bootwright.finding import Finding, failed, warned
-from bootwright.flash import SECTOR_SIZE, Area
 
 #: `MCUBOOT_MAX_IMG_SECTORS` of the port (mcuboot_config.h); fixed, no option sets it
 MAX_SECTORS = 512
+SECTOR_SIZE = 4096  #: of every flash that the port drives
+
+
+class Region(NamedTuple):
+    """A named range of the flash, `Area(*region)` for whoever works on a flash."""
+
+    name: str
+    address: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The first address behind it."""
+        return self.address + self.size
+
+    @property
+    def sectors(self) -> int:
+        """Sectors that it touches."""
+        return -(-self.end // SECTOR_SIZE) - self.address // SECTOR_SIZE
 
 
 class UpgradeMode(StrEnum):
@@ -214,48 +233,43 @@ class BootloaderConf:
         return int(match[1]) << (10 if match[2] == "KB" else 20)
 
     @property
-    def bootloader(self) -> Area:
+    def bootloader(self) -> Region:
         """Where the bootloader lies; its range is encrypted at the first boot."""
         offset = self.integer("CONFIG_ESP_BOOTLOADER_OFFSET", 0)
-        return Area("bootloader", offset, self.integer("CONFIG_ESP_BOOTLOADER_SIZE"))
+        return Region("bootloader", offset, self.integer("CONFIG_ESP_BOOTLOADER_SIZE"))
 
-    def slots(self, image: int = 0) -> tuple[Area, Area]:
+    def slots(self, image: int = 0) -> tuple[Region, Region]:
         """Primary and secondary of an image."""
         size = self.integer("CONFIG_ESP_APPLICATION_SIZE")
         suffix = f" of image {image}" if self.image_count > 1 else ""
         primary = self.integer(f"CONFIG_ESP_IMAGE{image}_PRIMARY_START_ADDRESS")
         secondary = self.integer(f"CONFIG_ESP_IMAGE{image}_SECONDARY_START_ADDRESS")
-        return Area(f"primary{suffix}", primary, size), Area(f"secondary{suffix}", secondary, size)
+        return Region(f"primary{suffix}", primary, size), Region(f"secondary{suffix}", secondary, size)
 
     @property
-    def scratch(self) -> Area | None:
+    def scratch(self) -> Region | None:
         """The scratch area, None in modes without one."""
         if self.mode is not UpgradeMode.SCRATCH:
             return None
-        return Area("scratch", self.integer("CONFIG_ESP_SCRATCH_OFFSET"), self.integer("CONFIG_ESP_SCRATCH_SIZE"))
+        return Region("scratch", self.integer("CONFIG_ESP_SCRATCH_OFFSET"), self.integer("CONFIG_ESP_SCRATCH_SIZE"))
 
     @property
-    def virtual_efuses(self) -> Area | None:
+    def virtual_efuses(self) -> Region | None:
         """The flash region of virtual eFuses, None when they are not kept in flash."""
         if not self.defined("CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH"):
             return None
         offset = self.integer("CONFIG_EFUSE_VIRTUAL_OFFSET")
-        return Area("virtual eFuses", offset, self.integer("CONFIG_EFUSE_VIRTUAL_SIZE"))
+        return Region("virtual eFuses", offset, self.integer("CONFIG_EFUSE_VIRTUAL_SIZE"))
 
-    def areas(self) -> tuple[Area, ...]:
+    def regions(self) -> tuple[Region, ...]:
         """Every region of the flash that the bootloader knows, by address.
 
         Raises:
             FormatError: a number is missing or is none.
         """
-        found = [self.bootloader, *(area for image in range(self.image_count) for area in self.slots(image))]
-        found += [area for area in (self.scratch, self.virtual_efuses) if area is not None]
-        return tuple(sorted(found, key=lambda area: area.address))
-
-
-def sectors(area: Area) -> int:
-    """Sectors that an area touches."""
-    return -(-area.end // SECTOR_SIZE) - area.address // SECTOR_SIZE
+        found = [self.bootloader, *(slot for image in range(self.image_count) for slot in self.slots(image))]
+        found += [region for region in (self.scratch, self.virtual_efuses) if region is not None]
+        return tuple(sorted(found, key=lambda region: region.address))
 
 
 def _c_integer(text: str) -> int | None:
