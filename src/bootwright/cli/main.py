@@ -12,7 +12,9 @@ from bootwright import __version__
 from bootwright.errors import BootwrightError
 
 #: command → (module under `bootwright.cli`, attribute, one line for `--help`)
-COMMANDS: dict[str, tuple[str, str, str]] = {}
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "config": ("config", "config", "check a bootloader.conf"),
+}
 
 
 class Door(click.Group):

@@ -1,0 +1,97 @@
+"""Reading and writing files: one sentence when it cannot be done, and never half a file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bootwright.errors import FormatError, RefusedError
+
+LARGEST = 256 << 20  #: bytes; no flash of these chips is larger
+
+PUBLIC = 0o666  #: before the umask
+SECRET = 0o600
+
+
+def read_bytes(path: Path, *, what: str = "file", limit: int = LARGEST) -> bytes:
+    """The content of a file that is expected to hold something.
+
+    Raises:
+        FormatError: missing, unreadable, no file, empty, or larger than `limit` bytes.
+    """
+    with _described(path, what):
+        if path.is_dir():
+            raise FormatError(f"{path}: found a directory, expected a {what}", "name a file")
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    if not data:
+        raise FormatError(f"{path}: found an empty file, expected a {what}", "build or copy the file again")
+    if len(data) > limit:
+        raise FormatError(
+            f"{path}: found more than {limit:#x} bytes, expected a {what} of at most {limit:#x}",
+            "check that this is the right file",
+        )
+    return data
+
+
+def read_text(path: Path, *, what: str = "file", limit: int = 1 << 20) -> str:
+    """The content of a text file.
+
+    Raises:
+        FormatError: as `read_bytes`, or the bytes are no UTF-8.
+    """
+    data = read_bytes(path, what=what, limit=limit)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"{path}: found byte {data[error.start]:#04x} at offset {error.start:#x}, expected text in UTF-8",
+            "this is no text file, or of another encoding",
+        ) from None
+
+
+def write_file(path: Path, data: bytes, *, mode: int = PUBLIC) -> None:
+    """Write beside and rename, so that `path` holds all of `data` or what it held before.
+
+    Raises:
+        RefusedError: the place cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with _described(path, "place that can be written", error=RefusedError):
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink()
+            raise
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a key: as `write_file`, readable by its owner only from the first byte on.
+
+    Raises:
+        RefusedError: the place cannot be written.
+    """
+    write_file(path, data, mode=SECRET)
+
+
+@contextmanager
+def _described(
+    path: Path, expected: str, *, error: type[FormatError] | type[RefusedError] = FormatError
+) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        missing = path if path.parent.is_dir() else path.parent
+        raise error(f"{missing}: found nothing, expected a {expected}", "check the path") from None
+    except OSError as problem:
+        reason = (problem.strerror or type(problem).__name__).lower()
+        raise error(f"{path}: {reason}, expected a {expected}", "check the path and its permissions") from None
