@@ -3,8 +3,8 @@
     python tools/generate_chips.py ~/esp/esp-idf            # a work tree or a bare git directory
     python tools/generate_chips.py ~/esp/esp-idf --check    # exit 1 when the committed tables differ
 
-A chip becomes two files: `<chip>.toml` (traits, eFuse blocks, registers, key purposes) and `<chip>.efuse.csv` (one row a
-field). Facts come from ESP-IDF (Apache-2.0), the commit is named in each file; what ESP-IDF does not say in a form that
+A chip becomes two files: `<chip>.toml` (traits, eFuse blocks, registers, key purposes) and `<chip>.efuse.csv` (one
+row a field). Facts come from ESP-IDF (Apache-2.0), the commit is named in each file; what ESP-IDF does not say in a form that
 can be read by a program stands in `BY_HAND` below, with its source.
 """
 
@@ -46,7 +46,7 @@ BY_HAND: dict[str, dict[str, object]] = {
     "esp32p4": {"title": "ESP32-P4", "default_revision": 301},
 }
 
-#: Fields that only some revisions have, beyond what the tables say (docs/en/security/*.rst, esp_efuse_table.csv remarks).
+#: Fields that only some revisions have, beyond what the tables say (docs/en/security/*.rst, remarks in the tables).
 SINCE = {
     ("esp32", "UART_DOWNLOAD_DIS"): "300-",
     ("esp32", "ABS_DONE_1"): "300-",
@@ -61,7 +61,7 @@ SINCE = {
     ("esp32h2", "WR_DIS.XTS_DPA_PSEUDO_LEVEL"): "102-",
 }
 
-#: Targets of WR_DIS rows that the table itself has under no name: (chip, name) → block, or the field that they belong to.
+#: WR_DIS and RD_DIS rows whose target the table itself has under no name: target → block.
 WR_TARGETS = {"BLK1": 1, "SYS_DATA_PART1": 2, "BLOCK3": 3, "BLOCK_SYS_DATA2": 10}
 
 

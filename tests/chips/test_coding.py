@@ -26,7 +26,7 @@ def test_parity_is_linear(a: bytes, b: bytes) -> None:
 
 
 def test_a_block_of_33_bytes_is_refused() -> None:
-    with pytest.raises(FormatError, match="found 33 bytes .* expected at most 32"):
+    with pytest.raises(FormatError, match=r"found 33 bytes .* expected at most 32"):
         rs_parity(bytes(33))
 
 

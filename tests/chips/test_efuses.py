@@ -100,7 +100,7 @@ def test_the_esp32_under_3_4_coding_holds_24_bytes_a_block_and_each_unit_once() 
     assert efuses.block_size(1) == 24
     once = efuses.burn_block(1, KEY[:24])
     assert once.block(1) == KEY[:24]
-    with pytest.raises(SiliconError, match="bytes 0..5 are written already"):
+    with pytest.raises(SiliconError, match="bytes 0 to 5 are written already"):
         once.burn_block(1, b"\xff" * 24)
     with pytest.raises(SiliconError, match="takes 24 bytes under 3/4 coding, found 32"):
         efuses.burn_block(2, KEY)

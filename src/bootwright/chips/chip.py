@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bootwright.errors import RefusedError
 
@@ -213,11 +214,7 @@ class Chip:
         found = self._find(name, revision)
         if found is None:
             near = difflib.get_close_matches(name.upper(), self.by_name, 3)
-            hint = (
-                f"did you mean {', '.join(near)}?"
-                if near
-                else f"`bootwright efuse fields --chip {self.name}` lists all"
-            )
+            hint = f"did you mean {', '.join(near)}?" if near else f"`bootwright efuse fields {self.name}` lists all"
             if name in self.by_name:
                 hint = "other revisions of this chip have it"
             raise RefusedError(f"{self.title} has no eFuse field {name}", hint)
@@ -298,7 +295,8 @@ def load_chip(name: str) -> Chip:
     )
 
 
-def _tuples(table: dict[str, object]) -> dict[str, object]:
+def _tuples(table: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML arrays as tuples; its values are what the generator wrote."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 
@@ -309,11 +307,10 @@ def _purpose(name: str, value: int) -> Purpose:
     return Purpose(name=name, value=value, reversed=keys, secret=not public)
 
 
-def _block(row: dict[str, object]) -> Block:
+def _block(row: Mapping[str, Any]) -> Block:
     values = {"write_disable": None, **_tuples(row)}
-    hidden = values["read_disable"]
-    values["read_disable"] = tuple(tuple(region) for region in hidden)  # type: ignore[attr-defined] # a TOML array
-    return Block(**values)  # type: ignore[arg-type] # TOML knows no types; the generator writes the right ones
+    values["read_disable"] = tuple(tuple(region) for region in values["read_disable"])
+    return Block(**values)
 
 
 def _read_fields(path: Path) -> tuple[Field, ...]:

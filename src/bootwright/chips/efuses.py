@@ -174,7 +174,7 @@ class Efuses:
         return not self.number(name) and not self.write_protected(name)
 
     def free_key_block(self, purpose: str) -> int | None:
-        """The lowest block that can take a key of that purpose; minds the block that cannot serve XTS and ECDSA keys."""
+        """The lowest block that can take a key of that purpose, and serve it."""
         wanted = self.chip.purpose(purpose)
         for number in self.chip.keys.blocks:
             if self.key_block_unused(number) and not self.quirk_forbids(number, wanted):
@@ -222,7 +222,7 @@ class Efuses:
             names = ", ".join(self.names_of(number, new & _frozen(self, number)))
             raise SiliconError(
                 f"{names} cannot be burned: write-protected",
-                "WR_DIS is for ever; another chip is needed for this value",
+                "write protection is for ever; this value needs another chip",
             )
         if once := self._written_once(number, new):
             raise SiliconError(
@@ -301,9 +301,7 @@ class Efuses:
             unit = (1 << 8 * UNIT_34) - 1
             for at in range(0, 8 * DATA_34, 8 * UNIT_34):
                 if new >> at & unit and old >> at & unit:
-                    return (
-                        f"bytes {at // 8}..{at // 8 + UNIT_34 - 1} are written already, and 3/4 coding allows one write"
-                    )
+                    return f"bytes {at // 8} to {at // 8 + UNIT_34 - 1} are written already, and 3/4 coding allows one write"
         return ""
 
 
