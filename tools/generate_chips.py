@@ -4,8 +4,8 @@
     python tools/generate_chips.py ~/esp/esp-idf --check    # exit 1 when the committed tables differ
 
 A chip becomes two files: `<chip>.toml` (traits, eFuse blocks, registers, key purposes) and `<chip>.efuse.csv` (one
-row a field). Facts come from ESP-IDF (Apache-2.0), the commit is named in each file; what ESP-IDF does not say in a form that
-can be read by a program stands in `BY_HAND` below, with its source.
+row a field). Facts come from ESP-IDF (Apache-2.0), the commit is named in each file; what ESP-IDF does not say in a
+form that can be read by a program stands in `BY_HAND` below, with its source.
 """
 
 from __future__ import annotations

@@ -301,7 +301,7 @@ class Efuses:
             unit = (1 << 8 * UNIT_34) - 1
             for at in range(0, 8 * DATA_34, 8 * UNIT_34):
                 if new >> at & unit and old >> at & unit:
-                    return f"bytes {at // 8} to {at // 8 + UNIT_34 - 1} are written already, and 3/4 coding allows one write"
+                    return f"bytes {at // 8} to {at // 8 + 5} are written already, and 3/4 coding allows one write"
         return ""
 
 
