@@ -1,0 +1,254 @@
+"""The project: what a `bootwright.toml` and the command line say, checked, in one value."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bootwright.chips.chip import Chip, load_chip
+from bootwright.errors import FormatError, RefusedError
+from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.host.files import read_text
+from bootwright.host.layout import (
+    check_conf,
+    conf_text,
+    default_layout,
+    downgrade_lines,
+    security_lines,
+    signing_lines,
+)
+from bootwright.host.settings import SETTINGS, TABLES, FlashKey, Mode, Upgrade, Value, read_value
+
+BUILT_IN = "built-in project"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmware:
+    """An application to sign: its file, None for one made for the purpose, and what its header will say."""
+
+    file: Path | None = None
+    version: str = "1.0.0"
+    security_counter: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFiles:
+    """Where the keys lie; None means one drawn for the occasion."""
+
+    signing: Path | None = None
+    secure_boot: Path | None = None
+    flash_encryption: Path | None = None
+    password: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """Everything that a rehearsal, a flashing or a provisioning starts from."""
+
+    name: str
+    chip: Chip
+    app: Firmware
+    update: Firmware
+    bootloader: Path | None
+    conf: BootloaderConf  #: the options the bootloader is built with, layout included
+    key_type: str
+    keys: KeyFiles
+    fe_key: FlashKey
+    where: str = BUILT_IN
+
+    @property
+    def mode(self) -> Mode:
+        """Development or release."""
+        return Mode.RELEASE if self.conf.release_mode else Mode.DEVELOPMENT
+
+
+Given = Mapping[tuple[str, str], Value]
+
+
+def load_project(path: Path | None, **overrides: Value | None) -> Project:
+    """The project of a file, or the built-in one; `overrides` are keys such as `app_file`, None where not given.
+
+    Raises:
+        FormatError: a value, a key or a region that cannot be.
+    """
+    if path is None:
+        return make_project({}, folder=Path(), where=BUILT_IN, overrides=overrides)
+    return parse_project(read_text(path, what="project file"), folder=path.parent, where=str(path), **overrides)
+
+
+def parse_project(source: str, *, folder: Path, where: str, **overrides: Value | None) -> Project:
+    """The project that a TOML text describes; file names in it count from `folder`.
+
+    Raises:
+        FormatError: no TOML, an unknown key, a value that is not what its key expects, or a layout that cannot be.
+    """
+    try:
+        document = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"{where}: found no valid TOML: {error}", "correct the line that it names") from None
+    return make_project(_read(document, where), folder=folder, where=where, overrides=overrides)
+
+
+def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[str, Value | None]) -> Project:
+    """A project from checked values, those of the command line above those of the file.
+
+    Raises:
+        FormatError: they contradict each other, or the layout cannot be.
+    """
+    values, inside = dict(given), dict(given)
+    for name, value in overrides.items():
+        table, _, key = name.partition("_")
+        if value is not None:
+            row = next(row for row in SETTINGS if (row.table, row.name) == (table, key))
+            values[table, key] = read_value(row, value, "command line")
+            inside.pop((table, key), None)  # a path of the command line counts from where the user is
+
+    def path(table: str, key: str) -> Path | None:
+        found = values.get((table, key))
+        return None if found is None else (folder / str(found) if (table, key) in inside else Path(str(found)))
+
+    chip = load_chip(str(values.get(("project", "chip"), "esp32c3")))
+    conf = _conf(values, chip, folder, where)
+    app = Firmware(
+        file=path("app", "file"),
+        version=str(values.get(("app", "version"), "1.0.0")),
+        security_counter=_number(values.get(("app", "security_counter"))),
+    )
+    update = Firmware(
+        file=path("update", "file") or app.file,
+        version=str(values.get(("update", "version"), "1.1.0")),
+        security_counter=_number(values.get(("update", "security_counter"))),
+    )
+    keys = KeyFiles(
+        signing=path("keys", "signing"),
+        secure_boot=path("keys", "secure_boot"),
+        flash_encryption=path("keys", "flash_encryption"),
+        password=_password(values.get(("keys", "password_env"))),
+    )
+    fe_key = FlashKey(str(values.get(("security", "fe_key"), FlashKey.DEVICE)))
+    if keys.flash_encryption is not None and fe_key is FlashKey.DEVICE:
+        raise FormatError(
+            f"{where}: found keys.flash_encryption with a key that the device makes itself, expected one of them",
+            'set security.fe_key = "host", or delete keys.flash_encryption',
+        )
+    return Project(
+        name=str(values.get(("project", "name"), "rehearsal")),
+        chip=chip,
+        app=app,
+        update=update,
+        bootloader=path("bootloader", "file"),
+        conf=conf,
+        key_type=conf.signature or "ed25519",
+        keys=keys,
+        fe_key=fe_key,
+        where=where,
+    )
+
+
+def _read(document: Mapping[str, Any], where: str) -> Given:
+    """The values of a document, every table and key known."""
+    given: dict[tuple[str, str], Value] = {}
+    for table, content in document.items():
+        if table not in TABLES:
+            raise _unknown(f"[{table}]" if isinstance(content, dict) else table, table, list(TABLES), where)
+        if not isinstance(content, dict):
+            raise FormatError(f"{where}: found {table} = {content!r}, expected a table [{table}]", "see --print-project")
+        rows = {row.name: row for row in SETTINGS if row.table == table}
+        for key, value in content.items():
+            if key not in rows:
+                raise _unknown(f"{table}.{key}", key, list(rows), where)
+            given[table, key] = read_value(rows[key], value, where)
+    return given
+
+
+def _unknown(shown: str, word: str, known: list[str], where: str) -> FormatError:
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "bootwright rehearse --print-project shows every key"
+    return FormatError(f"{where}: found the unknown key {shown}, expected one of {', '.join(known)}", hint)
+
+
+def _conf(values: Given, chip: Chip, folder: Path, where: str) -> BootloaderConf:
+    """The bootloader's options: from its files, or made from `[layout]`; the security chain on top."""
+    files = values.get(("bootloader", "conf"))
+    layout = {key: value for (table, key), value in values.items() if table == "layout"}
+    if files is None:
+        conf = _made(values, layout, chip, where)
+    elif layout:
+        raise FormatError(
+            f"{where}: found layout.{next(iter(layout))} beside bootloader.conf, expected the layout in one place",
+            "delete [layout], or bootloader.conf",
+        )
+    else:
+        assert isinstance(files, tuple)
+        conf = _from_files(files, folder)
+    wanted = values.get(("keys", "type"))
+    if conf.signature is None:
+        conf = conf.then(conf_text(signing_lines(str(wanted or "ed25519"))), where="rehearsal")
+    elif wanted not in (None, conf.signature):
+        raise FormatError(
+            f"{where}: found keys of type {wanted}, expected {conf.signature}, which {conf.where} builds for",
+            "change keys.type or the CONFIG_ESP_SIGN_… options",
+        )
+    conf = _secured(conf, values, chip)
+    check_conf(replace(conf, where=where if files is None else conf.where))
+    return conf
+
+
+def _made(values: Given, layout: Mapping[str, Value], chip: Chip, where: str) -> BootloaderConf:
+    base = default_layout(chip.name, chip.bootloader_offset)
+    numbers: dict[str, Any] = {key: value for key, value in layout.items() if key != "upgrade"}
+    made = replace(base, upgrade=Upgrade(str(layout.get("upgrade", base.upgrade))), **numbers)
+    if made.flash_size % (1 << 20):
+        raise FormatError(
+            f"{where}: found a flash of {made.flash_size:#x} bytes, expected whole megabytes",
+            "the chips that MCUboot runs on have 2MB or more",
+        )
+    return BootloaderConf.parse(conf_text(made.lines()), where=where)
+
+
+def _from_files(files: tuple[str, ...], folder: Path) -> BootloaderConf:
+    first, *later = [folder / name for name in files]
+    conf = BootloaderConf.parse(read_text(first, what="bootloader.conf"), where=str(first))
+    for file in later:
+        conf = conf.then(read_text(file, what="bootloader.conf"), where=str(file))
+    return conf
+
+
+def _secured(conf: BootloaderConf, values: Given, chip: Chip) -> BootloaderConf:
+    """With Secure Boot and flash encryption switched on, in the mode that is asked for."""
+    given = values.get(("security", "mode"))
+    mode = Mode(str(given)) if given else Mode.RELEASE if conf.release_mode else Mode.DEVELOPMENT
+    missing = not (conf.secure_boot and conf.flash_encryption)
+    if missing or (given and conf.release_mode != (mode is Mode.RELEASE)):
+        undone = conf_text(["CONFIG_SECURE_FLASH_ENCRYPTION_MODE_RELEASE=n"])
+        scheme = "rsa" if "rsa-3072" in chip.secure_boot.schemes else "ecdsa"
+        conf = conf.then(undone, where="rehearsal") if conf.release_mode and mode is Mode.DEVELOPMENT else conf
+        conf = conf.then(conf_text(security_lines(mode, scheme=scheme)), where="rehearsal")
+    prevented = values.get(("security", "downgrade_prevention"))
+    already = conf.defined("CONFIG_ESP_DOWNGRADE_PREVENTION")
+    if prevented is None:
+        prevented = True
+    if bool(prevented) != already:
+        conf = conf.then(conf_text(downgrade_lines(bool(prevented))), where="rehearsal")
+    return conf
+
+
+def _number(value: Value | None) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _password(variable: Value | None) -> bytes | None:
+    if variable is None:
+        return None
+    word = os.environ.get(str(variable))
+    if word is None:
+        raise RefusedError(
+            f"found no environment variable {variable}, expected the password of the key files in it",
+            f"set {variable}, or delete keys.password_env",
+        )
+    return word.encode()
