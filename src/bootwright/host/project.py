@@ -157,7 +157,9 @@ def _read(document: Mapping[str, Any], where: str) -> Given:
         if table not in TABLES:
             raise _unknown(f"[{table}]" if isinstance(content, dict) else table, table, list(TABLES), where)
         if not isinstance(content, dict):
-            raise FormatError(f"{where}: found {table} = {content!r}, expected a table [{table}]", "see --print-project")
+            raise FormatError(
+                f"{where}: found {table} = {content!r}, expected a table [{table}]", "see --print-project"
+            )
         rows = {row.name: row for row in SETTINGS if row.table == table}
         for key, value in content.items():
             if key not in rows:

@@ -1,4 +1,4 @@
-"""The pictures of the report: flash map, chain of trust, timeline. Colours are the page's CSS, so they follow its theme."""
+"""The pictures of the report: flash map, chain of trust, timeline. Colours are the page's CSS."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def flash_map(rehearsal: Rehearsal) -> str:
     """Both states of the flash to scale, sector by sector, with the regions between them."""
     scale = WIDTH / rehearsal.flash_size
     parts = [_defs()]
-    parts += _bar(rehearsal.before, 22, scale)
-    parts += _regions(rehearsal, 72, scale)
-    parts += _bar(rehearsal.after, 160, scale)
-    parts += _ruler(rehearsal.flash_size, 208, scale)
-    return _svg(232, "The flash before and after the rehearsal, to scale", parts)
+    parts.append(_text(0, 14, rehearsal.before.title, "title"))
+    parts += _bar(rehearsal.before, 24, scale)
+    parts += _regions(rehearsal, 70, scale)
+    parts += _bar(rehearsal.after, 154, scale)
+    parts += _ruler(rehearsal.flash_size, 202, scale)
+    parts.append(_text(0, 246, rehearsal.after.title, "title"))
+    return _svg(252, "The flash before and after the rehearsal, to scale", parts)
 
 
 def _defs() -> str:
@@ -40,7 +42,6 @@ def _defs() -> str:
 
 
 def _bar(picture: FlashPicture, top: int, scale: float) -> Iterator[str]:
-    yield _text(0, top - 8, picture.title, "title")
     yield f'<rect x="0" y="{top}" width="{WIDTH}" height="40" class="erased"/>'
     for run in picture.runs:
         if run.content is Content.ERASED:
@@ -124,7 +125,12 @@ class _Lane:
     y: int
 
 
-_LANES = (_Lane("boot", "boots", 34), _Lane("efuse", "eFuse bits", 84), _Lane("flash", "flash writes", 144), _Lane("power", "power", 184))
+_LANES = (
+    _Lane("boot", "boots", 34),
+    _Lane("efuse", "eFuse bits", 84),
+    _Lane("flash", "flash writes", 144),
+    _Lane("power", "power", 184),
+)
 _LEFT = 96
 
 
@@ -139,7 +145,9 @@ def timeline(steps: tuple[Step, ...]) -> str:
     for number, step in enumerate(steps):
         x = _LEFT + column * (number + 0.5)
         if step.kind is Kind.ATTACK:
-            parts.append(f'<rect x="{x - column / 2:.1f}" y="8" width="{column:.1f}" height="192" class="attack-ground"/>')
+            parts.append(
+                f'<rect x="{x - column / 2:.1f}" y="8" width="{column:.1f}" height="192" class="attack-ground"/>'
+            )
         parts += _column(step, x, column, most)
         parts.append(
             f'<text x="{x + 4:.1f}" y="220" class="step-label" text-anchor="end" '
@@ -163,6 +171,8 @@ def _column(step: Step, x: float, column: float, most: int) -> Iterator[str]:
             )
             yield _text(x, lane.y + 10 - high, str(total), "count", anchor="middle")
             continue
+        if lane.key == "efuse":
+            yield _text(x, lane.y - 13, str(sum(event.amount for event in events)), "count", anchor="middle")
         shown = events[:5]
         space = min(15.0, column / (len(shown) + 0.5))
         for index, event in enumerate(shown):
@@ -172,13 +182,12 @@ def _column(step: Step, x: float, column: float, most: int) -> Iterator[str]:
 def _mark(event: Event, x: float, y: int) -> str:
     title = f"<title>{escape(event.what)}</title>"
     if event.lane == "efuse":
-        return (
-            f'<g><path d="M{x:.1f} {y - 7} l7 7 l-7 7 l-7 -7 z" class="fuse-mark">{title}</path>'
-            f'<text x="{x:.1f}" y="{y - 12}" class="count" text-anchor="middle">{event.amount}</text></g>'
-        )
+        return f'<path d="M{x:.1f} {y - 6} l5 6 l-5 6 l-5 -6 z" class="fuse-mark">{title}</path>'
     if event.lane == "power":
         kind = "bad" if event.bad else "quiet"
-        return f'<path d="M{x + 2:.1f} {y - 8} l-6 9 h5 l-3 8 l8 -10 h-5 l3 -7 z" class="power-mark {kind}">{title}</path>'
+        return (
+            f'<path d="M{x + 2:.1f} {y - 8} l-6 9 h5 l-3 8 l8 -10 h-5 l3 -7 z" class="power-mark {kind}">{title}</path>'
+        )
     if event.bad:
         return f'<path d="M{x - 4.5:.1f} {y - 4.5} l9 9 m0 -9 l-9 9" class="boot-refused">{title}</path>'
     return f'<circle cx="{x:.1f}" cy="{y}" r="5" class="boot-mark">{title}</circle>'

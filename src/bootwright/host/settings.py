@@ -1,4 +1,4 @@
-"""The keys of `bootwright.toml`, each in one row: reading, `--print-project` and the reference page follow from them."""
+"""The keys of `bootwright.toml`, a row each: reading, `--print-project` and the reference page follow from it."""
 
 from __future__ import annotations
 
@@ -210,6 +210,7 @@ SETTINGS: tuple[Setting, ...] = (
         "the name of an environment variable",
         '"BOOTWRIGHT_KEY_PASSWORD"',
         "Environment variable with the password of encrypted PEM files.",
+        "none: the files are not encrypted",
     ),
     Setting(
         "security",
@@ -258,7 +259,7 @@ TABLES: Mapping[str, str] = {
     "project": "",
     "app": "The firmware. Leave `file` away to rehearse with one made for the purpose.",
     "update": "What is put into the secondary slot.",
-    "bootloader": "MCUboot, built for the chip. Its bytes are signed, measured and encrypted; what it does is the model's.",
+    "bootloader": "MCUboot, built for the chip. Its bytes are signed and encrypted; what it does is the model's.",
     "keys": "Private keys are read, never copied and never shown.",
     "security": "What the first boot makes permanent.",
     "layout": "Where things lie; the default is that of the port. With [bootloader] conf, that file decides.",
