@@ -36,7 +36,10 @@ def headline(rehearsal: Rehearsal) -> str:
     refused = sum(step.verdict is Verdict.PASS for step in attacks)
     if rehearsal.verdict is Verdict.PASS:
         return f"The chain holds: all {worked} steps worked, all {refused} attacks were refused."
-    return f"The chain does not hold: {worked} of {len(chain)} steps worked, {refused} of {len(attacks)} attacks were refused."
+    return (
+        f"The chain does not hold: {worked} of {len(chain)} steps worked, "
+        f"{refused} of {len(attacks)} attacks were refused."
+    )
 
 
 def render(rehearsal: Rehearsal, *, made: str = "") -> str:
