@@ -128,6 +128,15 @@ class FlashEncryption:
     pseudo_round: bool
     counter_field: str  #: an odd number of set bits turns encryption on
     manual_encrypt_field: str  #: closes encryption by the ROM loader
+    download_cache_fields: tuple[str, ...]  #: close the ROM loader's view through the decryption unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rom:
+    """What the mask ROM says."""
+
+    banner: tuple[str, ...]  #: its first lines
+    seen: str  #: the public log in which these lines were seen, empty when none was found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +196,7 @@ class Chip:
     bootloader_limit: int  #: most bytes that the ROM verifies under Secure Boot V2, without the signature sector
     secure_boot: SecureBoot
     flash_encryption: FlashEncryption
+    rom: Rom
     usb: Usb
     keys: Keys
     purposes: tuple[Purpose, ...]
@@ -285,6 +295,7 @@ def load_chip(name: str) -> Chip:
         bootloader_limit=table["bootloader_limit"],
         secure_boot=SecureBoot(**_tuples(table["secure_boot"])),
         flash_encryption=FlashEncryption(**_tuples(table["flash_encryption"])),
+        rom=Rom(**_tuples(table["rom"])),
         usb=Usb(**table["usb"]),
         keys=Keys(**_tuples(table["keys"])),
         purposes=tuple(_purpose(key, value) for key, value in table["key_purposes"].items()),
