@@ -1,0 +1,45 @@
+"""SMP over UDP: one message, bare, in one datagram (Zephyr, subsys/mgmt/mcumgr/transport, port 1337)."""
+
+from .console import MESSAGE_AT, OVERHEAD
+
+PORT = 1337
+LARGEST = 1472  #: what one unfragmented datagram carries over IPv4 and Ethernet
+
+
+def wire_size(length):
+    """How many bytes a message of `length` bytes is on the wire, its IP and UDP headers not counted."""
+    return length
+
+
+class Outgoing:
+    """Reused buffers for what is sent, with the face of `console.Outgoing`."""
+
+    def __init__(self, capacity):
+        self.capacity = capacity
+        self.frame = bytearray(capacity + OVERHEAD)
+        self.out = memoryview(self.frame)[MESSAGE_AT:]
+
+    def close(self, length):
+        """Finish the message of `length` bytes; returns how many bytes of `out` it takes."""
+        return length
+
+    def lines(self, count, size):
+        """A datagram goes out whole or not at all."""
+        return size if count else 0
+
+
+class Reader:
+    """Takes each datagram as a message, with the face of `console.ClientReader`."""
+
+    def __init__(self, capacity):
+        self.frame = bytearray(capacity + OVERHEAD)
+        self.ready = 0
+
+    def scan(self, buffer, at, end):
+        """Take the datagram `buffer[at:end]`; one too long for the buffer is dropped."""
+        size = end - at
+        self.ready = 0
+        if size <= len(self.frame) - OVERHEAD:
+            self.frame[MESSAGE_AT : MESSAGE_AT + size] = memoryview(buffer)[at:end]
+            self.ready = size
+        return end

@@ -1,0 +1,39 @@
+"""How long to wait for an answer and how far to send ahead: learned from the answers, in integers."""
+
+FLOOR_MS = 80
+CEILING_MS = 2000
+
+
+class Pace:
+    """Round trips and line credit of one upload.
+
+    The timeout is the longest round trip of late (every few messages a sector is erased) and a quarter more. Credit
+    grows by a line a round up to `cap`, and drops to nothing after a loss; if the loss met lines sent ahead, growing
+    takes longer each time.
+    """
+
+    def __init__(self, rtt_ms, credit, cap):
+        self.cap = cap
+        self.credit = min(credit, cap)
+        self.timeout_ms = max(500, 4 * rtt_ms + 400)
+        self._peak32 = 0
+        self._streak = 0
+        self._step = 1
+
+    def went_well(self, rtt_ms):
+        """An answer came after this time."""
+        self._peak32 = max(rtt_ms << 5, self._peak32 - (self._peak32 >> 5))
+        peak = self._peak32 >> 5
+        self.timeout_ms = min(max(peak + (peak >> 2) + 20, FLOOR_MS), CEILING_MS)
+        if self.credit < self.cap:
+            self._streak += 1
+            if self._streak >= self._step:
+                self._streak = 0
+                self.credit += 1
+
+    def went_wrong(self):
+        """An answer did not come, or not the one that was due."""
+        if self.credit:
+            self._step = min(2 * self._step, 64)
+        self.credit = 0
+        self._streak = 0

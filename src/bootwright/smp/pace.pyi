@@ -1,0 +1,10 @@
+FLOOR_MS: int
+CEILING_MS: int
+
+class Pace:
+    cap: int
+    credit: int
+    timeout_ms: int
+    def __init__(self, rtt_ms: int, credit: int, cap: int) -> None: ...
+    def went_well(self, rtt_ms: int) -> None: ...
+    def went_wrong(self) -> None: ...
