@@ -53,7 +53,7 @@ def best_chunk(wire_size, largest, overhead):
 class Upload:
     """One upload over a link; `run` is the program.
 
-    `read_into(offset, view)` fills a view with the image's bytes from an offset. `sha` is the SHA-256 of the whole file,
+    `read_into(offset, view)` fills a view with image bytes. `sha` is the SHA-256 of the whole file,
     by which applications (not MCUboot) recognise an upload that they have begun. `resume` goes on where the device says
     that it stands, which is only right if its last upload was of this very file. `arrived`, if given, makes a program
     that asks whether the whole image is there, for the case that an application's very last answer is lost.
