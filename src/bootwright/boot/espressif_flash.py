@@ -1,0 +1,127 @@
+"""flash_area_* as the Espressif port does it: what bootutil asks for, and the raw operations that come of it.
+
+A power cut falls between raw operations. Without flash encryption a write is one operation; with it, every write
+reads, erases and rewrites whole sectors, and every erase is followed by writing encrypted 0xFF back.
+Source: boot/espressif/port/esp_mcuboot.c (MCUboot 2d4bacc3).
+"""
+
+from __future__ import annotations
+
+from bootwright.boot.config import BootConfig
+from bootwright.boot.header import U32
+from bootwright.boot.probe import Probe
+from bootwright.errors import SiliconError
+from bootwright.flash import Area, Erase, Flash, FlashOp, Write
+
+COPY_BUFFER = 1024  #: BUF_SZ of loader.c
+ERASE_BUFFER = 256  #: FLASH_BUFFER_SIZE
+FLASH_SECTOR_SIZE = 4096
+ENCRYPTED_BLOCK = 32
+
+_ERASED_PIECE = b"\xff" * ERASE_BUFFER
+
+
+class EspressifFlash:
+    """The areas of one build over a flash; reads happen, changes are returned as operations to yield."""
+
+    __slots__ = ("_encrypted", "_probe", "flash")
+
+    def __init__(self, flash: Flash, config: BootConfig, probe: Probe) -> None:
+        self.flash = flash
+        self._encrypted = config.flash_encryption_active
+        self._probe = probe
+
+    def read(self, area: Area, offset: int, length: int) -> bytes | None:
+        """flash_area_read: None where it refuses; the bounds check wraps at 32 bits as the C code's does."""
+        end = (offset + length) & U32
+        if end > area.size:
+            return None
+        address = (area.address + offset) & U32
+        try:
+            return self.flash.read(address, length)
+        except SiliconError:
+            return None
+
+    def write(self, area: Area, offset: int, data: bytes, why: str) -> tuple[FlashOp, ...] | None:
+        """flash_area_write: the raw operations, or None where it refuses."""
+        if (offset + len(data)) & U32 > area.size:
+            return None
+        address = (area.address + offset) & U32
+        if self._encrypted:
+            return self._rewrite(address, data, why)
+        if not (address | len(data)) & 3:
+            return (Write(address, data, why),)
+        return self._write_around(address, data, why, align=4)
+
+    def erase(self, area: Area, offset: int, length: int, why: str) -> tuple[FlashOp, ...]:
+        """flash_area_erase: it checks no bounds."""
+        address = (area.address + offset) & U32
+        if (address | length) % FLASH_SECTOR_SIZE:
+            ops = self._erase_around(address, length, why)
+        else:
+            ops = (Erase(address, length, why),)
+        if not self._encrypted:
+            return ops
+        pieces = range(address, address + length, ERASE_BUFFER)
+        return ops + tuple(Write(at, _ERASED_PIECE, why, encrypted=True) for at in pieces)
+
+    def _rewrite(self, address: int, data: bytes, why: str) -> tuple[FlashOp, ...]:
+        """Encryption active: each touched sector is read, erased and written back with the new bytes in it."""
+        self._probe.hold(b"")
+        if not (address | len(data)) % FLASH_SECTOR_SIZE:
+            self._probe.hold(data)
+            return Erase(address, len(data), why), Write(address, data, why, encrypted=True)
+        ops: list[FlashOp] = []
+        at = 0
+        while at < len(data):
+            inside = (address + at) % FLASH_SECTOR_SIZE
+            sector = address + at - inside
+            piece = data[at : at + FLASH_SECTOR_SIZE - inside]
+            old = self.flash.read(sector, FLASH_SECTOR_SIZE)
+            new = old[:inside] + piece + old[inside + len(piece) :]
+            self._probe.hold(new)
+            ops += (Erase(sector, FLASH_SECTOR_SIZE, why), Write(sector, new, why, encrypted=True))
+            at += len(piece)
+        return tuple(ops)
+
+    def _write_around(self, address: int, data: bytes, why: str, *, align: int) -> tuple[FlashOp, ...]:
+        """Unaligned: write whole units with the flash's own bytes around; the tail is rounded up from the length."""
+        ops: list[FlashOp] = []
+        at = 0
+        while at < len(data):
+            inside = (address + at) % align
+            piece = data[at : at + FLASH_SECTOR_SIZE - inside]
+            size = -(-len(piece) // align) * align
+            old = self.flash.read(address + at - inside, size)
+            new = (old[:inside] + piece + old[inside + len(piece) :])[:size]
+            ops.append(Write(address + at - inside, new, why, encrypted=self._encrypted))
+            at += len(piece)
+        return tuple(ops)
+
+    def _erase_around(self, address: int, length: int, why: str) -> tuple[FlashOp, ...]:
+        """Unaligned: sectors that are only partly meant keep their other bytes."""
+        ops: list[FlashOp] = []
+        align = ENCRYPTED_BLOCK if self._encrypted else 4
+        end = address + length
+        at = address - address % FLASH_SECTOR_SIZE
+        while at < -(-end // FLASH_SECTOR_SIZE) * FLASH_SECTOR_SIZE:
+            if address <= at and end >= at + FLASH_SECTOR_SIZE:
+                whole = end - end % FLASH_SECTOR_SIZE - at
+                ops.append(Erase(at, whole, why))
+                at += whole
+                continue
+            old = self.flash.read(at, FLASH_SECTOR_SIZE)
+            self._probe.hold(old)
+            ops.append(Erase(at, FLASH_SECTOR_SIZE, why))
+            head = old[: max(address - at, 0)]
+            tail = old[min(end - at, FLASH_SECTOR_SIZE) :]
+            for start, kept in ((at, head), (at + FLASH_SECTOR_SIZE - len(tail), tail)):
+                if kept:
+                    ops += self._restore(start, kept, why, align=align)
+            at += FLASH_SECTOR_SIZE
+        return tuple(ops)
+
+    def _restore(self, address: int, data: bytes, why: str, *, align: int) -> tuple[FlashOp, ...]:
+        if (address | len(data)) % align:
+            return self._write_around(address, data, why, align=align)
+        return (Write(address, data, why, encrypted=self._encrypted),)

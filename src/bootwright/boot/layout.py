@@ -1,0 +1,178 @@
+"""Where everything lies: sectors and trailer fields of each area of one build.
+
+Sources: boot/bootutil/src/bootutil_misc.h, bootutil_area.c, bootutil_misc.c; the sector buffers of `boot_read_sectors`
+(MCUboot 2d4bacc3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from bootwright.boot.config import BootConfig, Mode
+from bootwright.boot.outcome import halted
+from bootwright.flash import Area
+
+MAGIC_SIZE = 16
+MAGIC_8 = bytes.fromhex("77c295f360d2ef7f3552500f2cb67980")
+MAGIC_TAIL = bytes.fromhex("2de15d29410b8d77679c110f1f8a")
+
+PRIMARY, SECONDARY = 0, 1
+
+#: BOOT_STATUS_STATE_COUNT: status bytes for each sector index
+STATES = {Mode.SCRATCH: 3, Mode.MOVE: 3, Mode.OFFSET: 2, Mode.OVERWRITE: 3}
+
+
+def magic_of(max_align: int) -> bytes:
+    """boot_img_magic: builds that align by more than 8 carry the alignment in the magic."""
+    return MAGIC_8 if max_align == 8 else max_align.to_bytes(2, "little") + MAGIC_TAIL
+
+
+def align_up(value: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-value // step) * step
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An area with the offsets of its trailer fields, counted from its start."""
+
+    area: Area
+    sectors: int
+    status_size: int  #: bytes of the trailer from the first status byte to the end
+    status: int  #: offset of the first status byte; negative when the trailer does not fit
+    status_entries: int
+    swap_size: int
+    tlv_sizes: int  #: swap-offset only
+    swap_info: int
+    copy_done: int
+    image_ok: int
+    magic: int
+    magic_write: int  #: where the write of the magic, padded in front, begins
+
+    @property
+    def status_offset(self) -> int:
+        """boot_status_off, which asserts that the trailer fits."""
+        if self.status < 0:
+            raise halted(
+                "mcuboot.trailer.too_large",
+                self.area.name,
+                f"the trailer needs {self.status_size:#x} bytes, {self.area.name} has {self.area.size:#x}: assertion",
+            )
+        return self.status
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All areas of a build, and the numbers that follow from its options."""
+
+    slots: tuple[tuple[Place, Place], ...]  #: [image][PRIMARY or SECONDARY]
+    scratch: Place | None
+    trailer_size: int  #: boot_trailer_sz(BOOT_WRITE_SZ)
+    scratch_trailer_size: int
+    write_size: int  #: BOOT_WRITE_SZ
+    max_align: int
+    sector_size: int
+    max_img_sectors: int
+    magic: bytes
+    magic_write: bytes  #: the magic with its padding, as boot_write_magic writes it
+
+    def sector_offset(self, image: int, slot: int, index: int) -> int:
+        """boot_img_sector_off: fs_off of a sector, out-of-bounds reads of the static table included."""
+        return self._sector(image, slot, index)
+
+    def sector_length(self, image: int, slot: int, index: int) -> int:
+        """boot_img_sector_size; a slot's unused table entries are zero."""
+        return self.sector_size if self._sector(image, slot, index) or self._filled(image, slot, index) else 0
+
+    def _sector(self, image: int, slot: int, index: int) -> int:
+        place, at = self._entry(image, slot, index)
+        return at * self.sector_size if at < place.sectors else 0
+
+    def _filled(self, image: int, slot: int, index: int) -> bool:
+        place, at = self._entry(image, slot, index)
+        return at < place.sectors
+
+    def _entry(self, image: int, slot: int, index: int) -> tuple[Place, int]:
+        """The table entry that C reaches: the arrays of all slots lie behind each other (boot_sector_buffer)."""
+        place = self.slots[image][slot]
+        if 0 <= index < max(place.sectors, self.max_img_sectors):
+            return place, index
+        row, at = divmod((slot * len(self.slots) + image) * self.max_img_sectors + index, self.max_img_sectors)
+        rows = [*(pair[PRIMARY] for pair in self.slots), *(pair[SECONDARY] for pair in self.slots)]
+        if self.scratch is not None:
+            rows.append(self.scratch)
+        if index < 0 or row >= len(rows):
+            raise halted(
+                "mcuboot.sectors.walked_off",
+                place.area.name,
+                f"sector {index} of {place.area.name} was looked up, it has {place.sectors}: the code walks off its"
+                " sector table",
+            )
+        return rows[row], at
+
+    def first_trailer_sector(self, image: int, slot: int) -> int:
+        """Index of the first sector that holds trailer bytes."""
+        place = self.slots[image][slot]
+        index = place.sectors - -(-self.trailer_size // self.sector_size)
+        if index < 0:
+            raise halted(
+                "mcuboot.trailer.too_large",
+                place.area.name,
+                f"the trailer needs {self.trailer_size:#x} bytes, {place.area.name} has {place.area.size:#x}",
+            )
+        return index
+
+
+def _place(area: Area, *, status_size: int, entries: int, config: BootConfig) -> Place:
+    align = config.max_align
+    image_ok = (area.size - MAGIC_SIZE - align) // align * align
+    copy_done = image_ok - align
+    swap_info = copy_done - align
+    tlv_sizes = swap_info - align
+    return Place(
+        area=area,
+        sectors=-(-area.size // config.sector_size),
+        status_size=status_size,
+        status=area.size - status_size,
+        status_entries=entries,
+        swap_size=tlv_sizes - align if config.mode is Mode.OFFSET else tlv_sizes,
+        tlv_sizes=tlv_sizes,
+        swap_info=swap_info,
+        copy_done=copy_done,
+        image_ok=image_ok,
+        magic=area.size - MAGIC_SIZE,
+        magic_write=(area.size - MAGIC_SIZE) // align * align,
+    )
+
+
+@lru_cache(maxsize=64)
+def layout_of(config: BootConfig) -> Layout:
+    """The layout that follows from a build."""
+    states = STATES[config.mode]
+    magic_size = align_up(MAGIC_SIZE, config.max_align)
+    info = config.max_align * (5 if config.mode is Mode.OFFSET else 4) + magic_size
+    entries = states * config.max_img_sectors
+    slot_trailer = entries * config.write_align + info
+    scratch_trailer = states * config.write_align + info
+    magic = magic_of(config.max_align)
+    return Layout(
+        slots=tuple(
+            (
+                _place(pair.primary, status_size=slot_trailer, entries=entries, config=config),
+                _place(pair.secondary, status_size=slot_trailer, entries=entries, config=config),
+            )
+            for pair in config.images
+        ),
+        scratch=None
+        if config.scratch is None or config.mode is not Mode.SCRATCH
+        else _place(config.scratch, status_size=scratch_trailer, entries=states, config=config),
+        trailer_size=slot_trailer,
+        scratch_trailer_size=scratch_trailer,
+        write_size=config.write_align,
+        max_align=config.max_align,
+        sector_size=config.sector_size,
+        max_img_sectors=config.max_img_sectors,
+        magic=magic,
+        magic_write=b"\xff" * (magic_size - MAGIC_SIZE) + magic,
+    )

@@ -1,0 +1,363 @@
+"""boot_go: what MCUboot does between reset and the jump, and what an application asks of it.
+
+Sources: boot/bootutil/src/loader.c, swap_misc.c, bootutil_public.c (MCUboot 2d4bacc3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bootwright.boot import overwrite, swap_move, swap_offset, swap_scratch
+from bootwright.boot.config import BootConfig, Mode
+from bootwright.boot.dependencies import dependencies_met
+from bootwright.boot.header import FLAG_NON_BOOTABLE, HEADER_SIZE, IMAGE_MAGIC, Header, parse_header
+from bootwright.boot.layout import PRIMARY, SECONDARY, Place
+from bootwright.boot.loader_state import Loader, Source, Status
+from bootwright.boot.outcome import Booted, BootOutcome, HaltError, NoImage, Panic, halted
+from bootwright.boot.probe import UNWATCHED, Probe
+from bootwright.boot.swap_type import UPGRADES, Flag, Magic, SwapType
+from bootwright.boot.validate import header_fault, read_image_size, security_counter, validate_image
+from bootwright.finding import Finding, failed
+from bootwright.flash import Flash, Program
+
+EBADIMAGE, EBADVECT = 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """What an upgrade strategy answers for itself."""
+
+    slots_compatible: Callable[[Loader], bool]
+    read_image_header: Callable[[Loader, int, Status | None], Header | None]
+    max_image_size: Callable[[Loader], int]
+    headers_need_magic: bool  #: boot_read_image_header fails on another magic while the status is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What only a swap has: a status in flash and a way to go on from it."""
+
+    status_source: Callable[[Loader], Source]
+    read_status_bytes: Callable[[Loader, Place, Status], None]
+    run: Callable[[Loader, Status, int], Program[None]]
+
+
+STRATEGIES = {
+    Mode.SCRATCH: Strategy(
+        swap_scratch.slots_compatible, swap_scratch.read_image_header, swap_scratch.max_image_size, False
+    ),
+    Mode.MOVE: Strategy(swap_move.slots_compatible, swap_move.read_image_header, swap_move.max_image_size, True),
+    Mode.OFFSET: Strategy(
+        swap_offset.slots_compatible, swap_offset.read_image_header, swap_offset.max_image_size, True
+    ),
+    Mode.OVERWRITE: Strategy(overwrite.slots_compatible, overwrite.read_image_header, overwrite.max_image_size, False),
+}
+
+SWAPS = {
+    Mode.SCRATCH: Swap(swap_scratch.status_source, swap_scratch.read_status_bytes, swap_scratch.swap_run),
+    Mode.MOVE: Swap(swap_move.status_source, swap_move.read_status_bytes, swap_move.swap_run),
+    Mode.OFFSET: Swap(swap_offset.status_source, swap_offset.read_status_bytes, swap_offset.swap_run),
+}
+
+
+def boot_go(flash: Flash, config: BootConfig, *, probe: Probe = UNWATCHED) -> Program[BootOutcome]:
+    """boot_go: finish or begin upgrades, then validate what is going to run."""
+    loader = Loader(flash, config, probe)
+    try:
+        return (yield from _boot(loader))
+    except HaltError as halt:
+        return Panic((halt.finding,))
+
+
+def set_pending(flash: Flash, config: BootConfig, *, image: int = 0, permanent: bool = False) -> Program[int]:
+    """boot_set_pending_multi, as an application calls it: request the secondary image for the next boot.
+
+    Returns the C function's code: 0, or 3 (BOOT_EBADIMAGE) where the trailer holds something else.
+    """
+    loader = Loader(flash, config, UNWATCHED)
+    loader.image = image
+    place = loader.place(SECONDARY)
+    magic = loader.swap_state(place).magic
+    if magic is Magic.UNSET:
+        yield from loader.write_magic(place)
+        if permanent:
+            yield from loader.write_image_ok(place)
+        yield from loader.write_swap_info(place, SwapType.PERM if permanent else SwapType.TEST, image)
+    return EBADIMAGE if magic is Magic.BAD else 0
+
+
+def set_confirmed(flash: Flash, config: BootConfig, *, image: int = 0) -> Program[int]:
+    """boot_set_confirmed_multi: keep the running image; without a trailer there is nothing to keep.
+
+    Returns the C function's code: 0, or 4 (BOOT_EBADVECT) where the trailer holds something else.
+    """
+    loader = Loader(flash, config, UNWATCHED)
+    loader.image = image
+    place = loader.place(PRIMARY)
+    state = loader.swap_state(place)
+    if state.magic is Magic.GOOD and state.image_ok is Flag.UNSET:
+        yield from loader.write_image_ok(place)
+    return EBADVECT if state.magic is Magic.BAD else 0
+
+
+def _boot(loader: Loader) -> Program[BootOutcome]:
+    """context_boot_go of the builds that upgrade from a secondary slot."""
+    count = len(loader.config.images)
+    status = Status()
+    for image in range(count):
+        loader.image = image
+        yield from _prepare(loader, status)
+        if loader.swap_type in UPGRADES:
+            loader.has_upgrade = True
+    if count > 1 and loader.has_upgrade:
+        dependencies_met(loader)
+    for image in range(count):
+        loader.image = image
+        if count > 1:
+            status = Status()
+        status.swap_type = loader.swap_type
+        yield from _perform(loader, status)
+    for image in range(count):
+        loader.image = image
+        fault = yield from _fault_of_primary(loader)
+        if fault is not None:
+            return NoImage((fault,))
+    slots = [(pair.primary.address, loader.headers[i][PRIMARY]) for i, pair in enumerate(loader.config.images)]
+    (offset, header), *others = slots
+    return Booted(offset, header.version, header, tuple((at, other.version) for at, other in others))
+
+
+def _fault_of_primary(loader: Loader) -> Program[Finding | None]:
+    """The last look before the jump; it erases nothing."""
+    if loader.swap_type != SwapType.NONE and not _read_headers(loader, None, require_all=False):
+        return failed("mcuboot.header.unreadable", loader.place(PRIMARY).area.name, "the header cannot be read")
+    found = yield from _validate_slot(loader, PRIMARY, Status(), SwapType.NONE)
+    return found
+
+
+def _read_headers(loader: Loader, status: Status | None, *, require_all: bool) -> bool:
+    """boot_read_image_headers: a secondary that cannot be read is tolerated unless a swap is under way."""
+    strategy = STRATEGIES[loader.config.mode]
+    for slot in (PRIMARY, SECONDARY):
+        header = strategy.read_image_header(loader, slot, status)
+        good = header is not None
+        if header is not None:
+            loader.headers[loader.image][slot] = header
+            good = status is None or not strategy.headers_need_magic or header.magic == IMAGE_MAGIC
+        if not good:
+            return slot == SECONDARY and not require_all
+    return True
+
+
+def _prepare(loader: Loader, status: Status) -> Program[None]:
+    """boot_prepare_image_for_update: finish an interrupted swap, or find out what is asked for."""
+    mode, probe = loader.config.mode, loader.probe
+    if not _read_headers(loader, None, require_all=False):
+        probe.log("WRN", f"Failed reading image headers; Image={loader.image}")
+        loader.swap_type = SwapType.NONE
+        return
+    if not STRATEGIES[mode].slots_compatible(loader):
+        loader.swap_type = SwapType.NONE
+        return
+    _reset(status)
+    if mode.swaps:
+        _read_status(loader, status)
+        if not _read_headers(loader, status, require_all=not status.is_reset):
+            probe.log("WRN", f"Failed reading image headers; Image={loader.image}")
+            loader.swap_type = SwapType.NONE
+            return
+    if not status.is_reset:
+        _review_swap_types(loader, aborted=True)
+        yield from _finish_swap(loader, status)
+        if not _read_headers(loader, None, require_all=False):
+            raise halted("mcuboot.header.unreadable", "primary", "headers cannot be read after the swap: assertion")
+        loader.swap_type = SwapType.NONE
+        return
+    if status.swap_type == SwapType.NONE:
+        loader.swap_type = yield from _validated_swap_type(loader, status)
+    else:
+        fault = yield from _validate_slot(loader, SECONDARY, status, SwapType.NONE)
+        loader.swap_type = status.swap_type if fault is None else SwapType.FAIL
+    _review_swap_types(loader, aborted=False)
+
+
+def _reset(status: Status) -> None:
+    """boot_status_reset."""
+    fresh = Status()
+    status.idx, status.state, status.op = fresh.idx, fresh.state, fresh.op
+    status.use_scratch, status.swap_type = fresh.use_scratch, fresh.swap_type
+    status.swap_size, status.source = fresh.swap_size, fresh.source
+
+
+def _read_status(loader: Loader, status: Status) -> None:
+    """swap_read_status."""
+    swap = SWAPS[loader.config.mode]
+    status.source = swap.status_source(loader)
+    if status.source is Source.NONE:
+        return
+    place = loader.scratch if status.source is Source.SCRATCH else loader.place(PRIMARY)
+    swap.read_status_bytes(loader, place, status)
+    info = loader.esp.read(place.area, place.swap_info, 1)
+    if info is not None:
+        status.swap_type = SwapType.NONE if info == b"\xff" else info[0] & 0xF
+
+
+def _review_swap_types(loader: Loader, *, aborted: bool) -> None:
+    """boot_review_image_swap_types: what looks like a revert of an earlier image belongs to this upgrade."""
+    if loader.image == 0:
+        return
+    if not aborted and loader.swap_type in (SwapType.NONE, SwapType.REVERT):
+        return
+    for earlier in range(loader.image):
+        if loader.swap_types[earlier] == SwapType.REVERT:
+            loader.swap_types[earlier] = SwapType.NONE
+
+
+def _validated_swap_type(loader: Loader, status: Status) -> Program[int]:
+    """boot_validated_swap_type: what the trailers ask for, if the secondary image is good."""
+    swap_type = loader.requested_swap()
+    if swap_type in UPGRADES:
+        fault = yield from _validate_slot(loader, SECONDARY, status, swap_type)
+        if fault is not None:
+            return SwapType.NONE
+    return swap_type
+
+
+def _validate_slot(loader: Loader, slot: int, status: Status, expected: SwapType) -> Program[Finding | None]:
+    """boot_validate_slot: None for a good image; a bad one in the secondary slot is erased."""
+    place, header, mode = loader.place(slot), loader.header(slot), loader.config.mode
+    if header.erased or header.flags & FLAG_NON_BOOTABLE:
+        if mode.swaps and slot == SECONDARY:
+            yield from _drop_leftovers(loader, place, status)
+        what = "empty" if header.erased else "marked as not bootable"
+        return failed("mcuboot.image.none", place.area.name, f"{place.area.name} is {what}")
+    fault: Finding | None = None
+    if mode is Mode.OFFSET and slot == SECONDARY and status.is_reset and expected in (SwapType.TEST, SwapType.PERM):
+        fault = _upload_address_fault(loader, place)
+    if mode is Mode.OVERWRITE and loader.config.downgrade_prevention and slot == SECONDARY:
+        primary = loader.header(PRIMARY)
+        if header.comparable < primary.comparable and not primary.erased:
+            loader.probe.log("ERR", "Insufficient version in secondary slot")
+            loader.mark("refuse downgrade", status)
+            yield from loader.scramble_slot(place, "erase refused image")
+            because = f"version {header.version} is lower than the {primary.version} in the primary slot"
+            return failed("mcuboot.image.downgrade", place.area.name, because)
+    if fault is None:
+        wrong = header_fault(header, place.area)
+        if wrong:
+            fault = failed("mcuboot.image.header", place.area.name, wrong)
+        else:
+            fault = validate_image(loader, slot, max_size=STRATEGIES[mode].max_image_size(loader))
+    if fault is not None:
+        name = "primary" if slot == PRIMARY else "secondary"
+        loader.probe.log("ERR", f"Image in the {name} slot is not valid!")
+        if slot == SECONDARY:
+            loader.mark("erase invalid image", status)
+            yield from loader.scramble_slot(place, "erase invalid image")
+    return fault
+
+
+def _drop_leftovers(loader: Loader, place: Place, status: Status) -> Program[None]:
+    """A trailer without an image would keep new images out; in swap-move it could also ask for reverts forever."""
+    loader.mark("drop leftover trailer", status)
+    yield from loader.scramble_trailer(place, "erase leftover trailer")
+    if loader.config.mode is Mode.MOVE and (
+        status.swap_type == SwapType.REVERT or loader.requested_swap() is SwapType.REVERT
+    ):
+        loader.mark("clear stuck revert", status)
+        yield from loader.scramble_trailer(loader.place(PRIMARY), "clear stuck revert")
+        loader.probe.log("INF", f"Cleared image {loader.image} primary slot trailer due to stuck revert")
+
+
+def _upload_address_fault(loader: Loader, place: Place) -> Finding | None:
+    """swap-offset: a new image in the first sector was uploaded one sector too low."""
+    data = loader.esp.read(place.area, 0, HEADER_SIZE)
+    if data is None or parse_header(data).magic != IMAGE_MAGIC:
+        return None
+    loader.probe.log("ERR", "Secondary header magic detected in first sector, wrong upload address?")
+    because = "an image begins in the first sector of the secondary slot; swap-offset wants it one sector up"
+    return failed("mcuboot.image.upload_address", place.area.name, because, "erase the slot and upload one sector up")
+
+
+def _perform(loader: Loader, status: Status) -> Program[None]:
+    """Do what the swap type of the current image says."""
+    swap_type = loader.swap_type
+    if swap_type == SwapType.NONE:
+        return
+    if swap_type == SwapType.FAIL:
+        if loader.config.mode.swaps:
+            loader.mark("keep the running image", status)
+            yield from loader.set_image_ok()
+        return
+    if swap_type not in UPGRADES:
+        because = f"swap type {swap_type:#x} is none that boot_go can perform: assertion"
+        raise halted("mcuboot.swap_type", loader.place(PRIMARY).area.name, because)
+    if swap_type != SwapType.REVERT and _is_downgrade(loader):
+        loader.probe.log("INF", f"Image {loader.image} in slot 1 erased due to downgrade prevention")
+        loader.mark("refuse downgrade", status)
+        yield from loader.scramble_slot(loader.place(SECONDARY), "erase refused image")
+        loader.swap_type = SwapType.NONE
+        return
+    if not loader.config.mode.swaps:
+        yield from overwrite.copy_image(loader)
+        return
+    yield from _swap_image(loader, status)
+    yield from _conclude(loader, status, swap_type, "perform")
+
+
+def _finish_swap(loader: Loader, status: Status) -> Program[None]:
+    """boot_complete_partial_swap."""
+    yield from _swap_image(loader, status)
+    loader.swap_type = status.swap_type
+    yield from _conclude(loader, status, status.swap_type, "finish")
+
+
+def _conclude(loader: Loader, status: Status, swap_type: int, step: str) -> Program[None]:
+    """After a swap: a permanent or reverted image is confirmed; the swap is done."""
+    loader.mark(f"{step}: flags", status)
+    if swap_type in (SwapType.REVERT, SwapType.PERM):
+        yield from loader.set_image_ok()
+    if swap_type in UPGRADES:
+        yield from loader.write_copy_done(loader.place(PRIMARY))
+
+
+def _swap_image(loader: Loader, status: Status) -> Program[None]:
+    """boot_swap_image: how much to swap is computed once and then read back from the trailer."""
+    if status.is_reset:
+        status.swap_size = max(_size_of(loader, slot) for slot in (PRIMARY, SECONDARY))
+    else:
+        status.swap_size = loader.read_swap_size(loader.find_status())
+    yield from SWAPS[loader.config.mode].run(loader, status, status.swap_size)
+
+
+def _size_of(loader: Loader, slot: int) -> int:
+    """The size of the image in a slot; 0 without one; an unreadable TLV area is asserted against."""
+    if loader.header(slot).magic != IMAGE_MAGIC:
+        return 0
+    offset_mode = loader.config.mode is Mode.OFFSET
+    start = loader.secondary_offset[loader.image] if offset_mode and slot == SECONDARY else 0
+    size = read_image_size(loader, slot, start=start)
+    if size is None:
+        name = loader.place(slot).area.name
+        because = f"the image in {name} has a good header and an unreadable TLV area: assertion in boot_swap_image"
+        raise halted("mcuboot.image.size_unreadable", name, because)
+    if offset_mode:
+        header = loader.header(slot)
+        total = size - header.tlv_offset - header.protect_tlv_size
+        loader.unprotected_tlv_size[loader.image][slot] = total & 0xFFFF
+    return size
+
+
+def _is_downgrade(loader: Loader) -> bool:
+    """check_downgrade_prevention of the swap strategies: by security counter, or else by version."""
+    config = loader.config
+    if not config.downgrade_prevention or not config.mode.swaps:
+        return False
+    if not config.security_counter:
+        return loader.header(SECONDARY).comparable < loader.header(PRIMARY).comparable
+    running = security_counter(loader, PRIMARY)
+    if running is None:
+        return False
+    offered = security_counter(loader, SECONDARY)
+    return offered is None or running > offered

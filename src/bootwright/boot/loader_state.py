@@ -1,0 +1,309 @@
+"""What the bootloader holds in RAM during a boot, and the flash work that all upgrade strategies share.
+
+Sources: `struct boot_loader_state`, `struct boot_status` (bootutil_priv.h), bootutil_area.c, bootutil_misc.c,
+bootutil_public.c, swap_misc.c, loader.c (MCUboot 2d4bacc3). Assertions of the C code raise `HaltError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from bootwright.boot.config import BootConfig, Mode
+from bootwright.boot.espressif_flash import COPY_BUFFER, EspressifFlash
+from bootwright.boot.header import NO_HEADER, Header
+from bootwright.boot.layout import PRIMARY, SECONDARY, Layout, Place, layout_of
+from bootwright.boot.outcome import halted
+from bootwright.boot.probe import Probe
+from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType, decode_flag, swap_type_of
+from bootwright.flash import Flash, Program, Write
+
+
+class Source(IntEnum):
+    """Which area holds the swap status (BOOT_STATUS_SOURCE_*)."""
+
+    NONE = 0
+    SCRATCH = 1
+    PRIMARY_SLOT = 2
+
+
+#: BOOT_STATUS_OP_*; swap-offset has no move phase
+MOVE, SWAP = 1, 2
+
+
+@dataclass(slots=True)
+class Status:
+    """`struct boot_status`: how far a swap got. Indices and states count from 1, as in the C code."""
+
+    idx: int = 1
+    state: int = 1
+    op: int = MOVE
+    use_scratch: bool = False
+    swap_type: int = SwapType.NONE  #: the nibble as it was read; only a row of the table makes it a `SwapType`
+    swap_size: int = 0
+    source: Source = Source.NONE
+
+    @property
+    def is_reset(self) -> bool:
+        """boot_status_is_reset: no status byte was found."""
+        return self.idx == 1 and self.state == 1 and self.op == MOVE
+
+
+class Loader:
+    """`struct boot_loader_state`: one boot of one build over one flash."""
+
+    __slots__ = (
+        "config",
+        "esp",
+        "flash",
+        "has_upgrade",
+        "headers",
+        "image",
+        "layout",
+        "probe",
+        "secondary_offset",
+        "swap_types",
+        "unprotected_tlv_size",
+    )
+
+    def __init__(self, flash: Flash, config: BootConfig, probe: Probe) -> None:
+        count = len(config.images)
+        self.flash = flash
+        self.config = config
+        self.probe = probe
+        self.layout: Layout = layout_of(config)
+        self.esp = EspressifFlash(flash, config, probe)
+        self.image = 0  #: curr_img_idx
+        self.headers: list[list[Header]] = [[NO_HEADER, NO_HEADER] for _ in range(count)]
+        self.swap_types: list[int] = [SwapType.NONE] * count
+        self.secondary_offset = [0] * count  #: swap-offset: where the secondary image begins
+        self.unprotected_tlv_size = [[0, 0] for _ in range(count)]  #: swap-offset
+        self.has_upgrade = False
+
+    def place(self, slot: int) -> Place:
+        """BOOT_IMG_AREA of the current image."""
+        return self.layout.slots[self.image][slot]
+
+    @property
+    def scratch(self) -> Place:
+        """The scratch area; only swap-scratch asks."""
+        if self.layout.scratch is None:
+            raise halted("mcuboot.scratch.missing", "scratch", "the build has no scratch area")
+        return self.layout.scratch
+
+    def header(self, slot: int) -> Header:
+        """boot_img_hdr of the current image."""
+        return self.headers[self.image][slot]
+
+    @property
+    def swap_type(self) -> int:
+        """BOOT_SWAP_TYPE of the current image."""
+        return self.swap_types[self.image]
+
+    @swap_type.setter
+    def swap_type(self, value: int) -> None:
+        self.swap_types[self.image] = value
+
+    def mark(self, step: str, status: Status) -> None:
+        """Tell the probe everything in RAM that later operations can depend on."""
+        others = self.headers if len(self.headers) > 1 or self.config.mode is Mode.OFFSET else ()
+        self.probe.mark(
+            (
+                step,
+                self.image,
+                status.idx,
+                status.state,
+                status.op,
+                status.use_scratch,
+                status.swap_type,
+                status.swap_size,
+                status.source,
+                self.has_upgrade,
+                tuple(self.swap_types),
+                tuple(tuple(pair) for pair in others),
+                tuple(self.secondary_offset),
+                tuple(tuple(pair) for pair in self.unprotected_tlv_size),
+            )
+        )
+
+    # --- reading trailers ---
+
+    def swap_state(self, place: Place) -> SwapState:
+        """boot_read_swap_state."""
+        area = place.area
+        data = self.esp.read(area, place.swap_info, area.size - place.swap_info)
+        if data is None:
+            raise halted("mcuboot.trailer.unreadable", area.name, f"the trailer of {area.name} cannot be read")
+        info = data[0]
+        return SwapState(
+            magic=self.decode_magic(data[-16:]),
+            swap_type=info & 0xF if info != 0xFF and info & 0xF <= 4 else SwapType.NONE,
+            image_num=info >> 4 if info != 0xFF and info & 0xF <= 4 else 0,
+            copy_done=decode_flag(data[place.copy_done - place.swap_info]),
+            image_ok=decode_flag(data[place.image_ok - place.swap_info]),
+        )
+
+    def decode_magic(self, data: bytes) -> Magic:
+        """Compare with the magic of this build: another alignment's magic is BAD."""
+        if data == self.layout.magic:
+            return Magic.GOOD
+        return Magic.UNSET if data == b"\xff" * 16 else Magic.BAD
+
+    def requested_swap(self) -> SwapType:
+        """boot_swap_type_multi for the current image."""
+        primary, secondary = self.swap_state(self.place(PRIMARY)), self.swap_state(self.place(SECONDARY))
+        swap_type = swap_type_of(primary, secondary, offset=self.config.mode is Mode.OFFSET)
+        self.probe.log("INF", f"Image index: {self.image}, Swap type: {swap_type.name.lower()}")
+        return swap_type
+
+    def find_status(self) -> Place:
+        """boot_find_status: scratch if its magic is good, else the primary slot whatever it holds."""
+        if self.layout.scratch is not None:
+            data = self.esp.read(self.scratch.area, self.scratch.magic, 16)
+            if data == self.layout.magic:
+                return self.scratch
+        return self.place(PRIMARY)
+
+    def read_swap_size(self, place: Place) -> int:
+        """boot_read_swap_size."""
+        data = self.esp.read(place.area, place.swap_size, 4)
+        if data is None:
+            raise halted("mcuboot.trailer.unreadable", place.area.name, "the swap size cannot be read")
+        return int.from_bytes(data, "little")
+
+    # --- writing trailers ---
+
+    def _must_write(self, place: Place, offset: int, data: bytes, why: str) -> Program[None]:
+        ops = self.esp.write(place.area, offset, data, why)
+        if ops is None:
+            raise halted("mcuboot.write.refused", place.area.name, f"{why}: the write leaves {place.area.name}")
+        yield from ops
+
+    def write_trailer(self, place: Place, offset: int, data: bytes, why: str) -> Program[None]:
+        """boot_write_trailer: padded with erased bytes to the flash's alignment."""
+        size = -(-len(data) // self.layout.write_size) * self.layout.write_size
+        if size > self.layout.max_align:
+            raise halted(
+                "mcuboot.trailer.align",
+                place.area.name,
+                f"writes are aligned to {self.layout.write_size} bytes, the build allows {self.layout.max_align}",
+            )
+        yield from self._must_write(place, offset, data + b"\xff" * (size - len(data)), why)
+
+    def write_magic(self, place: Place) -> Program[None]:
+        """boot_write_magic."""
+        yield from self._must_write(place, place.magic_write, self.layout.magic_write, "write magic")
+
+    def write_image_ok(self, place: Place) -> Program[None]:
+        """boot_write_image_ok."""
+        yield from self.write_trailer(place, place.image_ok, b"\x01", "write image_ok")
+
+    def write_copy_done(self, place: Place) -> Program[None]:
+        """boot_write_copy_done."""
+        yield from self.write_trailer(place, place.copy_done, b"\x01", "write copy_done")
+
+    def write_swap_info(self, place: Place, swap_type: int, image: int) -> Program[None]:
+        """boot_write_swap_info; BOOT_SET_SWAP_INFO asserts that the type fits its nibble."""
+        if swap_type >= 0xF:
+            raise halted("mcuboot.swap_info.type", place.area.name, f"swap type {swap_type:#x} does not fit swap_info")
+        yield from self.write_trailer(place, place.swap_info, bytes([image << 4 | swap_type]), "write swap_info")
+
+    def write_swap_size(self, place: Place, size: int) -> Program[None]:
+        """boot_write_swap_size."""
+        yield from self.write_trailer(place, place.swap_size, size.to_bytes(4, "little"), "write swap_size")
+
+    def write_status(self, status: Status, offset: int) -> Program[None]:
+        """boot_write_status at `offset` behind the first status byte."""
+        place = self.scratch if status.use_scratch else self.place(PRIMARY)
+        data = bytes([status.state]) + b"\xff" * (self.layout.write_size - 1)
+        ops = self.esp.write(place.area, place.status_offset + offset, data, "write status")
+        if ops is not None:  # a refused status write is only counted (boot_status_fails)
+            yield from ops
+
+    def status_init(self, place: Place, status: Status) -> Program[None]:
+        """swap_status_init: the trailer of a swap that begins, its magic last."""
+        self.mark(f"init {place.area.name}", status)
+        secondary = self.swap_state(self.place(SECONDARY))
+        if status.swap_type != SwapType.NONE:
+            yield from self.write_swap_info(place, status.swap_type, self.image)
+        if secondary.image_ok is Flag.SET:
+            yield from self.write_image_ok(place)
+        yield from self.write_swap_size(place, status.swap_size)
+        if self.config.mode is Mode.OFFSET:
+            sizes = self.unprotected_tlv_size[self.image]
+            both = (sizes[SECONDARY] << 16 | sizes[PRIMARY]).to_bytes(4, "little")
+            yield from self.write_trailer(place, place.tlv_sizes, both, "write unprotected TLV sizes")
+        yield from self.write_magic(place)
+
+    def set_image_ok(self) -> Program[None]:
+        """swap_set_image_ok."""
+        place = self.place(PRIMARY)
+        if self.swap_state(place).image_ok is Flag.UNSET:
+            yield from self.write_image_ok(place)
+
+    # --- erasing and copying ---
+
+    def erase_region(self, place: Place, offset: int, size: int, why: str, *, backwards: bool = False) -> Program[bool]:
+        """boot_erase_region: one erase a sector, upwards or downwards; False where it refuses."""
+        area, step = place.area, self.layout.sector_size
+        if offset >= area.size or area.size - offset < size:
+            return False
+        first, last = offset // step * step, (offset + size - 1) // step * step
+        if backwards:
+            sectors = range(last, first - step, -step)
+        else:
+            sectors = range(first, max(last, first) + step, step)
+        for at in sectors:
+            yield from self.esp.erase(area, at, step, why)
+        return True
+
+    def must_erase(self, place: Place, offset: int, size: int, why: str, *, backwards: bool = False) -> Program[None]:
+        """An erase whose failure is asserted against."""
+        done = yield from self.erase_region(place, offset, size, why, backwards=backwards)
+        if not done:
+            raise halted(
+                "mcuboot.erase.refused",
+                place.area.name,
+                f"{why}: erasing {size:#x} bytes at {offset:#x} leaves {place.area.name}: assertion",
+            )
+
+    def scramble_trailer(self, place: Place, why: str = "erase trailer") -> Program[None]:
+        """swap_scramble_trailer_sectors: downwards, so that the magic goes first."""
+        start = place.area.size - self.layout.trailer_size
+        if start < 0:
+            raise halted(
+                "mcuboot.trailer.too_large",
+                place.area.name,
+                f"the trailer needs {self.layout.trailer_size:#x} bytes, {place.area.name} has {place.area.size:#x}",
+            )
+        start -= start % self.layout.sector_size
+        yield from self.erase_region(place, start, place.area.size - start, why, backwards=True)
+
+    def scramble_slot(self, place: Place, why: str) -> Program[None]:
+        """boot_scramble_slot: the whole slot, upwards."""
+        yield from self.erase_region(place, 0, place.area.size, why)
+
+    def copy_region(self, source: Place, target: Place, offset: int, to: int, size: int, why: str) -> Program[bool]:
+        """boot_copy_region in pieces of 1 KiB; False where a read or write is refused."""
+        esp, source_area, target_area = self.esp, source.area, target.area
+        plain = not self.config.flash_encryption_active and not (target_area.address + to) & 3
+        if plain and offset + size <= source_area.size and to + size <= target_area.size and not size & 3:
+            read, start, base = self.flash.read, source_area.address + offset, target_area.address + to
+            for at in range(0, size, COPY_BUFFER):
+                yield Write(base + at, read(start + at, min(COPY_BUFFER, size - at)), why)
+            return True
+        for at in range(0, size, COPY_BUFFER):
+            data = esp.read(source_area, offset + at, min(COPY_BUFFER, size - at))
+            if data is None:
+                return False
+            ops = esp.write(target_area, to + at, data, why)
+            if ops is None:
+                return False
+            yield from ops
+        return True
+
+    def must_copy(self, source: Place, target: Place, offset: int, to: int, size: int, why: str) -> Program[None]:
+        """A copy whose failure is asserted against."""
+        done = yield from self.copy_region(source, target, offset, to, size, why)
+        if not done:
+            raise halted("mcuboot.copy.refused", target.area.name, f"{why}: the copy leaves an area: assertion")

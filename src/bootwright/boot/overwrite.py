@@ -1,0 +1,56 @@
+"""Overwrite-only: the secondary slot is copied over the primary; the old image is gone.
+
+Source: boot_copy_image of boot/bootutil/src/loader.c, without MCUBOOT_OVERWRITE_ONLY_FAST (MCUboot 2d4bacc3).
+"""
+
+from __future__ import annotations
+
+from bootwright.boot.header import HEADER_SIZE, Header, parse_header
+from bootwright.boot.layout import PRIMARY, SECONDARY
+from bootwright.boot.loader_state import Loader, Status
+from bootwright.boot.outcome import halted
+from bootwright.flash import Program
+
+
+def slots_compatible(loader: Loader) -> bool:
+    """boot_slots_compatible (swap_scratch.c serves this mode too)."""
+    primary, secondary = loader.place(PRIMARY), loader.place(SECONDARY)
+    if max(primary.sectors, secondary.sectors) > loader.layout.max_img_sectors:
+        loader.probe.log("WRN", "Cannot upgrade: more sectors than allowed")
+        return False
+    if primary.sectors != secondary.sectors:
+        loader.probe.log("WRN", "Cannot upgrade: slots are not compatible")
+        return False
+    return True
+
+
+def read_image_header(loader: Loader, slot: int, status: Status | None) -> Header | None:
+    """boot_read_image_header."""
+    data = loader.esp.read(loader.place(slot).area, 0, HEADER_SIZE)
+    return None if data is None else parse_header(data)
+
+
+def max_image_size(loader: Loader) -> int:
+    """bootutil_max_image_size: up to swap_info, in either slot."""
+    return loader.place(PRIMARY).swap_info
+
+
+def copy_image(loader: Loader) -> Program[None]:
+    """boot_copy_image: the whole slot, the secondary's trailer included; then the request is dropped."""
+    image, step, status = loader.image, loader.layout.sector_size, Status(swap_type=loader.swap_type)
+    primary, secondary = loader.place(PRIMARY), loader.place(SECONDARY)
+    loader.probe.log("INF", f"Image {image} upgrade secondary slot -> primary slot")
+    loader.probe.log("INF", "Erasing the primary slot")
+    loader.mark("overwrite: erase primary", status)
+    for index in range(primary.sectors):
+        yield from loader.must_erase(primary, index * step, step, "erase primary")
+    size = primary.sectors * step
+    loader.probe.log("INF", f"Image {image} copying the secondary slot to the primary slot: {size:#x} bytes")
+    loader.mark("overwrite: copy", status)
+    copied = yield from loader.copy_region(secondary, primary, 0, 0, size, "copy secondary to primary")
+    if not copied:
+        raise halted("mcuboot.copy.refused", "primary", "the slots differ in size: assertion in boot_perform_update")
+    loader.mark("overwrite: drop request", status)
+    yield from loader.must_erase(secondary, 0, step, "erase first secondary sector")
+    last = (secondary.sectors - 1) * step
+    yield from loader.must_erase(secondary, last, step, "erase last secondary sector")

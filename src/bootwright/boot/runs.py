@@ -1,0 +1,163 @@
+"""Booting many flash states and sharing what they have in common.
+
+Two boots that come to the same flash at the same point of the program go on alike; the second one is linked to the
+first and not continued. A point of the program is the last mark, the operations since, and bytes held in RAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from bootwright.boot.config import BootConfig
+from bootwright.boot.loader import boot_go
+from bootwright.boot.outcome import BootOutcome, Panic
+from bootwright.boot.probe import Unwatched
+from bootwright.boot.sectors import Pages, Sectors
+from bootwright.errors import SiliconError
+from bootwright.finding import failed
+from bootwright.flash import Flash, FlashOp
+
+Position = tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class State:
+    """A flash content between two operations."""
+
+    pages: Pages
+    fingerprint: int
+
+
+@dataclass(slots=True)
+class Run:
+    """One boot from power-on, up to its end or to where it joins an earlier one."""
+
+    start: State
+    ops: list[FlashOp] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)  #: after each operation
+    reads: list[int] = field(default_factory=list)  #: sectors read before each operation, and before the end
+    outcome: BootOutcome | None = None
+    joined: tuple[Run, int] | None = None  #: the run that this one goes on as, and after how many of its operations
+
+
+class RunProbe(Unwatched):
+    """Follows a boot for `Runs`."""
+
+    __slots__ = ("_marks", "held", "point", "since")
+
+    def __init__(self, marks: dict[Hashable, int]) -> None:
+        self._marks = marks
+        self.reset()
+
+    def reset(self) -> None:
+        """A new boot begins."""
+        self.point, self.since, self.held = -1, 0, 0
+
+    def mark(self, key: Hashable) -> None:
+        """Begin a new stretch of the program."""
+        self.point = self._marks.setdefault(key, len(self._marks))
+        self.since = 0
+        self.held = 0
+
+    def hold(self, data: bytes) -> None:
+        """Bytes in RAM tell two stretches apart."""
+        self.held = hash(data) if data else 0
+
+    def sha256(self, flash: Flash, address: int, length: int) -> bytes:
+        """Digests are kept by content."""
+        return flash.sha256(address, length) if isinstance(flash, Sectors) else super().sha256(flash, address, length)
+
+
+class Runs:
+    """All boots of one build over one flash, each distinct stretch run once."""
+
+    __slots__ = ("_marks", "_positions", "_runs", "config", "flash", "probe")
+
+    def __init__(self, config: BootConfig, flash: Sectors) -> None:
+        self.config = config
+        self.flash = flash
+        self._marks: dict[Hashable, int] = {}
+        self._positions: dict[Position, tuple[Run, int]] = {}
+        self._runs: dict[int, Run] = {}
+        self.probe = RunProbe(self._marks)
+
+    def state(self) -> State:
+        """The present content of the flash."""
+        return State(tuple(self.flash.pages), self.flash.fingerprint)
+
+    def enter(self, state: State) -> None:
+        """Put a state into the flash."""
+        self.flash.pages = list(state.pages)
+        self.flash.fingerprint = state.fingerprint
+
+    def boot(self, start: State) -> Run:
+        """Boot a state, or find the boot of the same state."""
+        known = self._runs.get(start.fingerprint)
+        if known is not None:
+            return known
+        run = self._runs[start.fingerprint] = Run(start)
+        self.enter(start)
+        flash, probe, positions = self.flash, self.probe, self._positions
+        probe.reset()
+        flash.seen = 0
+        program = boot_go(flash, self.config, probe=probe)
+        ops, states, reads = run.ops, run.states, run.reads
+        while True:
+            try:
+                op = next(program)
+                flash.apply(op)
+            except StopIteration as end:
+                run.outcome = end.value
+                break
+            except SiliconError as error:
+                run.outcome = Panic((failed("mcuboot.flash", "flash", error.message),))
+                break
+            reads.append(flash.seen)
+            flash.seen = 0
+            probe.since += 1
+            ops.append(op)
+            states.append(State(tuple(flash.pages), flash.fingerprint))
+            position = (flash.fingerprint, probe.point, probe.since, probe.held)
+            joined = positions.setdefault(position, (run, len(ops)))
+            if joined[0] is not run or joined[1] != len(ops):
+                run.joined = joined
+                program.close()
+                break
+        reads.append(flash.seen)
+        return run
+
+
+def stretches(run: Run) -> list[tuple[Run, int]]:
+    """The pieces that a whole boot consists of: a run, and how many of its operations are skipped.
+
+    The last piece has an outcome, unless the boot runs in a circle.
+    """
+    pieces = [(run, 0)]
+    seen = {(id(run), 0)}
+    while (joined := pieces[-1][0].joined) is not None:
+        key = (id(joined[0]), joined[1])
+        if key in seen:
+            break
+        seen.add(key)
+        pieces.append(joined)
+    return pieces
+
+
+def operations(run: Run) -> list[FlashOp]:
+    """Every operation of a boot to its end."""
+    ops: list[FlashOp] = []
+    for piece, skipped in stretches(run):
+        ops += piece.ops[skipped:]
+    return ops
+
+
+def final(run: Run) -> tuple[BootOutcome, State]:
+    """How a boot ends, and in which state."""
+    last, _ = stretches(run)[-1]
+    if last.outcome is None:
+        circle = failed("mcuboot.endless", "boot", "the boot comes back to the same point: endless loop")
+        return Panic((circle,)), last.start
+    if last.states:
+        return last.outcome, last.states[-1]
+    return last.outcome, last.start

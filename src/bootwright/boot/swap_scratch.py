@@ -1,0 +1,270 @@
+"""Swap-scratch: the two images change places through a scratch area, group of sectors by group, from the top down.
+
+Source: boot/bootutil/src/swap_scratch.c (MCUboot 2d4bacc3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bootwright.boot.header import HEADER_SIZE, Header, parse_header
+from bootwright.boot.layout import PRIMARY, SECONDARY, Place
+from bootwright.boot.loader_state import Loader, Source, Status
+from bootwright.boot.outcome import halted
+from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType
+from bootwright.flash import Program
+
+STATES = 3
+
+
+class StatusRow(NamedTuple):
+    """A row of boot_status_tables; None matches anything."""
+
+    primary_magic: Magic | None
+    scratch_magic_good: bool | None
+    primary_copy_done: Flag | None
+    source: Source
+
+
+#: boot_status_tables; the first row that matches says where the swap status lies
+STATUS_TABLE = (
+    StatusRow(Magic.GOOD, False, Flag.SET, Source.NONE),
+    StatusRow(Magic.GOOD, False, Flag.UNSET, Source.PRIMARY_SLOT),
+    StatusRow(None, True, None, Source.SCRATCH),
+    StatusRow(Magic.UNSET, None, Flag.UNSET, Source.PRIMARY_SLOT),
+)
+
+_SOURCE_WORDS = {Source.NONE: "none", Source.SCRATCH: "scratch", Source.PRIMARY_SLOT: "primary slot"}
+
+
+def slots_compatible(loader: Loader) -> bool:
+    """boot_slots_compatible: equal slots of not too many sectors, each of which fits into scratch."""
+    primary, secondary = loader.place(PRIMARY), loader.place(SECONDARY)
+    if max(primary.sectors, secondary.sectors) > loader.layout.max_img_sectors:
+        loader.probe.log("WRN", "Cannot upgrade: more sectors than allowed")
+        return False
+    if primary.sectors != secondary.sectors:
+        loader.probe.log("WRN", "Cannot upgrade: slots are not compatible")
+        return False
+    if loader.layout.scratch is not None and loader.layout.sector_size > loader.scratch.area.size:
+        loader.probe.log("WRN", "Cannot upgrade: not all sectors fit inside scratch")
+        return False
+    return True
+
+
+def status_source(loader: Loader) -> Source:
+    """swap_status_source."""
+    primary, scratch = loader.swap_state(loader.place(PRIMARY)), loader.swap_state(loader.scratch)
+    loader.probe.log("INF", f"Primary image: {primary.describe()}")
+    loader.probe.log("INF", f"Scratch: {scratch.describe()}")
+    source = source_of(primary, scratch)
+    if source is Source.SCRATCH and len(loader.config.images) > 1 and scratch.image_num != loader.image:
+        source = Source.NONE
+    loader.probe.log("INF", f"Boot source: {_SOURCE_WORDS[source]}")
+    return source
+
+
+def source_of(primary: SwapState, scratch: SwapState) -> Source:
+    """Where the status lies, by the table."""
+    good = scratch.magic is Magic.GOOD
+    for row in STATUS_TABLE:
+        if (
+            row.primary_magic in (None, primary.magic)
+            and row.scratch_magic_good in (None, good)
+            and row.primary_copy_done in (None, primary.copy_done)
+        ):
+            return row.source
+    return Source.NONE
+
+
+def read_status_bytes(loader: Loader, place: Place, status: Status) -> None:
+    """swap_read_status_bytes: the first erased entry behind a written one tells how far the swap got."""
+    size = loader.layout.write_size
+    data = loader.esp.read(place.area, place.status_offset, place.status_entries * size)
+    if data is None:
+        return
+    entries = data[::size]
+    first = len(entries) - len(entries.lstrip(b"\xff"))
+    if first == len(entries):
+        return
+    gap = entries.find(b"\xff", first)
+    found = gap if gap > 0 else len(entries)
+    if gap > 0 and entries[gap:].strip(b"\xff"):
+        loader.probe.log("ERR", "Detected inconsistent status!")
+    status.idx, status.state = found // STATES + 1, found % STATES + 1
+
+
+def groups_of(loader: Loader, copy_size: int) -> list[tuple[int, int]]:
+    """How swap_run cuts the image into groups: (first sector, bytes), the top one first."""
+    layout = loader.layout
+    last = _last_sector(loader, copy_size)
+    step, room, count = layout.sector_size, loader.scratch.area.size, loader.place(PRIMARY).sectors
+    groups = []
+    while last >= 0:
+        if last < count:
+            sectors = min(last + 1, room // step)
+            first, size = last + 1 - sectors, sectors * step
+        else:
+            first, size = _group_outside(loader, last, room)
+        if size == 0:
+            raise halted("mcuboot.scratch.too_small", "scratch", "no sector fits into scratch: endless loop")
+        groups.append((first, size))
+        last = first - 1
+    return groups
+
+
+def _last_sector(loader: Loader, copy_size: int) -> int:
+    """find_last_sector_idx."""
+    layout, count = loader.layout, loader.place(PRIMARY).sectors
+    if copy_size <= count * layout.sector_size:
+        return -(-copy_size // layout.sector_size) - 1
+    index = [0, 0]
+    size = [0, 0]
+    while True:
+        for slot, other in ((PRIMARY, SECONDARY), (SECONDARY, PRIMARY)):
+            if size[slot] < copy_size or size[slot] < size[other]:
+                size[slot] += layout.sector_length(loader.image, slot, index[slot])
+                index[slot] += 1
+        if size[PRIMARY] >= copy_size and size[PRIMARY] == size[SECONDARY]:
+            return index[PRIMARY] - 1
+
+
+def _group_outside(loader: Loader, last: int, room: int) -> tuple[int, int]:
+    """boot_copy_sz where a corrupt swap size leads behind the slot's sectors."""
+    size, at = 0, last
+    while at >= 0 and size + loader.layout.sector_length(loader.image, PRIMARY, at) <= room:
+        size += loader.layout.sector_length(loader.image, PRIMARY, at)
+        at -= 1
+    return at + 1, size
+
+
+def read_image_header(loader: Loader, slot: int, status: Status | None) -> Header | None:
+    """boot_read_image_header: during a swap a header may lie in the other slot or in scratch."""
+    place = loader.place(slot)
+    if status is not None and not status.is_reset:
+        count = len(groups_of(loader, loader.read_swap_size(loader.find_status())))
+        done = status.idx - 1
+        if done >= count:
+            place = loader.place(1 - slot)
+        elif done == count - 1:
+            if slot == SECONDARY and status.state >= 2:
+                place = loader.scratch
+            elif slot == PRIMARY and status.state >= 3:
+                place = loader.place(SECONDARY)
+    data = loader.esp.read(place.area, 0, HEADER_SIZE)
+    return None if data is None else parse_header(data)
+
+
+def status_offset(loader: Loader, status: Status) -> int:
+    """boot_status_internal_off."""
+    return ((status.idx - 1) * STATES + status.state - 1) * loader.layout.write_size
+
+
+def max_image_size(loader: Loader) -> int:
+    """app_max_size: what the trailer leaves, less what the trailer in scratch needs of the same sector."""
+    layout = loader.layout
+    if layout.sector_size > loader.scratch.area.size:
+        loader.probe.log("WRN", "Cannot upgrade: not all sectors fit inside scratch")
+        return 0
+    trailer_offset = loader.place(PRIMARY).sectors * layout.sector_size - layout.trailer_size
+    ends = [(layout.first_trailer_sector(loader.image, slot) + 1) * layout.sector_size for slot in (PRIMARY, SECONDARY)]
+    return trailer_offset - max(0, layout.scratch_trailer_size - (max(ends) - trailer_offset))
+
+
+def swap_run(loader: Loader, status: Status, copy_size: int) -> Program[None]:
+    """swap_run: exchange the groups that are not done yet."""
+    loader.probe.log("INF", "Starting swap using scratch algorithm.")
+    for number, (first, size) in enumerate(groups_of(loader, copy_size)):
+        if number >= status.idx - 1:
+            yield from _swap_group(loader, status, first, size)
+
+
+def _swap_group(loader: Loader, status: Status, first: int, size: int) -> Program[None]:
+    """boot_swap_sectors: secondary to scratch, primary to secondary, scratch to primary."""
+    layout = loader.layout
+    offset = layout.sector_offset(loader.image, PRIMARY, first)
+    trailer_sector = layout.first_trailer_sector(loader.image, PRIMARY) * layout.sector_size
+    copy = size
+    if offset + size > trailer_sector:
+        copy = loader.place(PRIMARY).area.size - offset - layout.trailer_size
+        copy = min(copy, loader.scratch.status_offset)
+    status.use_scratch = status.idx == 1 and copy != size
+    for state, step in ((1, _fill_scratch), (2, _fill_secondary), (3, _fill_primary)):
+        if status.state == state:
+            yield from step(loader, status, offset, size, copy)
+
+
+def _fill_scratch(loader: Loader, status: Status, offset: int, size: int, copy: int) -> Program[None]:
+    """State 1: secondary → scratch. The first group also lays down the trailer that survives a cut."""
+    scratch, primary = loader.scratch, loader.place(PRIMARY)
+    loader.mark("scratch 1: erase scratch", status)
+    yield from loader.must_erase(scratch, 0, scratch.area.size, "erase scratch")
+    if status.idx == 1:
+        yield from loader.status_init(scratch, status)
+        if not status.use_scratch:
+            loader.mark("scratch 1: erase primary trailer", status)
+            yield from loader.scramble_trailer(primary, "erase primary trailer")
+            yield from loader.status_init(primary, status)
+            loader.mark("scratch 1: erase scratch again", status)
+            yield from loader.must_erase(scratch, 0, scratch.area.size, "erase scratch")
+    loader.mark("scratch 1: copy", status)
+    yield from loader.must_copy(loader.place(SECONDARY), scratch, offset, 0, copy, "copy secondary to scratch")
+    yield from loader.write_status(status, status_offset(loader, status))
+    status.state = 2
+
+
+def _fill_secondary(loader: Loader, status: Status, offset: int, size: int, copy: int) -> Program[None]:
+    """State 2: primary → secondary."""
+    secondary, layout = loader.place(SECONDARY), loader.layout
+    erase = size
+    loader.mark("scratch 2: erase secondary", status)
+    if status.idx == 1:
+        yield from loader.scramble_trailer(secondary, "erase secondary trailer")
+        if status.use_scratch:
+            erase = layout.first_trailer_sector(loader.image, SECONDARY) * layout.sector_size - offset
+    if erase > 0:
+        yield from loader.must_erase(secondary, offset, erase, "erase secondary")
+    loader.mark("scratch 2: copy", status)
+    yield from loader.must_copy(loader.place(PRIMARY), secondary, offset, offset, copy, "copy primary to secondary")
+    yield from loader.write_status(status, status_offset(loader, status))
+    status.state = 3
+
+
+def _fill_primary(loader: Loader, status: Status, offset: int, size: int, copy: int) -> Program[None]:
+    """State 3: scratch → primary; a trailer that lived in scratch moves along, its magic last."""
+    scratch, primary, layout = loader.scratch, loader.place(PRIMARY), loader.layout
+    erase = size
+    loader.mark("scratch 3: erase primary", status)
+    if status.use_scratch:
+        yield from loader.scramble_trailer(primary, "erase primary trailer")
+        erase = layout.first_trailer_sector(loader.image, PRIMARY) * layout.sector_size - offset
+    if erase > 0:
+        yield from loader.must_erase(primary, offset, erase, "erase primary")
+    loader.mark("scratch 3: copy", status)
+    yield from loader.must_copy(scratch, primary, 0, offset, copy, "copy scratch to primary")
+    moved = status.use_scratch
+    if moved:
+        yield from _move_trailer(loader, status, offset + copy)
+    status.use_scratch = False
+    loader.mark("scratch 3: status" if moved else "scratch 3: status in place", status)
+    yield from loader.write_status(status, status_offset(loader, status))
+    status.idx += 1
+    status.state = 1
+    if moved:
+        loader.mark("scratch 3: erase scratch", status)
+        yield from loader.must_erase(scratch, 0, scratch.area.size, "erase scratch", backwards=True)
+
+
+def _move_trailer(loader: Loader, status: Status, to: int) -> Program[None]:
+    """The trailer in scratch is written anew into primary; its status bytes are copied behind the image data."""
+    scratch, primary = loader.scratch, loader.place(PRIMARY)
+    entries = (STATES - 1) * loader.layout.write_size
+    loader.mark("scratch 3: trailer", status)
+    yield from loader.copy_region(scratch, primary, scratch.status_offset, to, entries, "copy status")
+    state = loader.swap_state(scratch)
+    if state.image_ok is Flag.SET:
+        yield from loader.write_image_ok(primary)
+    if state.swap_type != SwapType.NONE:
+        yield from loader.write_swap_info(primary, state.swap_type, loader.image)
+    yield from loader.write_swap_size(primary, status.swap_size)
+    yield from loader.write_magic(primary)

@@ -1,0 +1,28 @@
+import pytest
+
+from bootwright.boot.trace import parse_trace
+from bootwright.boot.trace_play import play
+from bootwright.errors import FormatError
+from tests.support.traces import trace_document, trace_names
+
+SERIAL = [name for name in trace_names() if name.startswith("serial")]
+
+
+@pytest.mark.parametrize("name", sorted(set(trace_names()) - set(SERIAL)))
+def test_the_model_does_what_the_real_code_did(name: str) -> None:
+    assert play(parse_trace(trace_document(name))) == ()
+
+
+def test_a_difference_names_the_first_differing_operation_on_both_sides() -> None:
+    document = trace_document("test-confirm-scratch-ed25519")
+    boot = next(step for step in document["steps"] if step["do"] == "boot" and step["ops"])
+    boot["ops"][3][1] += 4096
+    differences = play(parse_trace(document))
+    assert len(differences) == 1
+    assert "operation 4: model erase" in differences[0] or "operation 4: model write" in differences[0]
+    assert ", trace " in differences[0]
+
+
+def test_another_schema_is_refused() -> None:
+    with pytest.raises(FormatError, match="found schema 2, expected 1"):
+        parse_trace({"schema": 2})

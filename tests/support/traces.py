@@ -1,0 +1,29 @@
+"""The recorded traces of the real MCUboot, read from their archive."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ARCHIVE = Path(__file__).resolve().parents[1] / "vectors" / "mcuboot.tar.xz"
+
+
+@cache
+def _documents() -> dict[str, bytes]:
+    with tarfile.open(ARCHIVE, "r:xz") as archive:
+        files = ((member.name, archive.extractfile(member)) for member in archive.getmembers())
+        return {name.removesuffix(".json"): file.read() for name, file in files if file is not None}
+
+
+def trace_names() -> list[str]:
+    """The names of all traces."""
+    return sorted(_documents())
+
+
+def trace_document(name: str) -> dict[str, Any]:
+    """One trace, as JSON gives it."""
+    document: dict[str, Any] = json.loads(_documents()[name])
+    return document
