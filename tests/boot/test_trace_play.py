@@ -1,9 +1,9 @@
 import pytest
+from tests.support.traces import trace_document, trace_names
 
 from bootwright.boot.trace import parse_trace
 from bootwright.boot.trace_play import play
 from bootwright.errors import FormatError
-from tests.support.traces import trace_document, trace_names
 
 SERIAL = [name for name in trace_names() if name.startswith("serial")]
 
