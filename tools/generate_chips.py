@@ -60,19 +60,12 @@ ROM_BANNERS: dict[str, tuple[list[str], str]] = {
     "esp32p4": (["ESP-ROM:esp32p4-eco5-20250430", "Build:Apr 30 2025"], "wokwi/wokwi-features#1067"),
 }
 
-#: Fields that only some revisions have, beyond what the tables say (docs/en/security/*.rst, remarks in the tables).
-SINCE = {
-    ("esp32", "UART_DOWNLOAD_DIS"): "300-",
-    ("esp32", "ABS_DONE_1"): "300-",
-    ("esp32", "WR_DIS.UART_DOWNLOAD_DIS"): "300-",
-    ("esp32", "WR_DIS.ABS_DONE_1"): "300-",
-    # components/hal/esp32h2: ECDSA curve selection, constant time and pseudo rounds came with v1.2.
-    ("esp32h2", "ECDSA_CURVE_MODE"): "102-",
-    ("esp32h2", "ECC_FORCE_CONST_TIME"): "102-",
-    ("esp32h2", "XTS_DPA_PSEUDO_LEVEL"): "102-",
-    ("esp32h2", "WR_DIS.ECDSA_CURVE_MODE"): "102-",
-    ("esp32h2", "WR_DIS.ECC_FORCE_CONST_TIME"): "102-",
-    ("esp32h2", "WR_DIS.XTS_DPA_PSEUDO_LEVEL"): "102-",
+#: Fields whose bits every revision has, and from which revision on the silicon heeds them.
+HEEDED_SINCE = {
+    # components/bootloader_support/src/esp32/secure_boot.c, components/efuse/esp32/esp_efuse_fields.c: ECO3.
+    "esp32": {"UART_DOWNLOAD_DIS": 300, "ABS_DONE_1": 300},
+    # components/hal/esp32h2/include/hal, soc_caps.h: v1.2.
+    "esp32h2": {"ECDSA_CURVE_MODE": 102, "ECC_FORCE_CONST_TIME": 102, "XTS_DPA_PSEUDO_LEVEL": 102},
 }
 
 #: WR_DIS and RD_DIS rows whose target the table itself has under no name: target → block.
@@ -148,9 +141,8 @@ def read_rows(idf: Idf, chip: str) -> list[Row]:
         else:  # a handful of rows on top of the main table
             more = [replace(row, name=re.sub(r"^WR_DIS_", "WR_DIS.", row.name), revisions=theirs) for row in other]
             rows = protections(rows + more)
-    else:
-        rows = protections(rows)
-    return [replace(row, revisions=SINCE.get((chip, row.name), row.revisions)) for row in rows]
+        return rows
+    return protections(rows)
 
 
 def merge(old: list[Row], new: list[Row], old_revisions: str, new_revisions: str) -> list[Row]:
@@ -452,6 +444,7 @@ def chip_toml(idf: Idf, chip: str, rows: list[Row]) -> str:
     text += table("usb", {"serial_jtag": bool(serial_jtag), "otg": bool(otg)})
     text += table("keys", keys_table(caps, blocks))
     text += table("key_purposes", dict(key_purposes(idf, chip)))
+    text += table("heeded_since", dict(HEEDED_SINCE.get(chip, {})))
     text += table("efuse", {"base": base_address(idf, chip)})
     text += table("efuse.registers", controller(regs))
     for block in blocks:

@@ -86,10 +86,10 @@ def test_a_misspelt_field_is_refused_with_the_nearest_name() -> None:
 
 
 def test_a_field_of_another_revision_is_refused_as_such() -> None:
-    chip = load_chip("esp32")
-    assert chip.has_field("UART_DOWNLOAD_DIS", revision=300)
+    chip = load_chip("esp32p4")
+    assert chip.has_field("SECURE_BOOT_SHA384_EN", revision=300)
     with pytest.raises(RefusedError) as caught:
-        chip.field("UART_DOWNLOAD_DIS", revision=100)
+        chip.field("SECURE_BOOT_SHA384_EN", revision=100)
     assert caught.value.hint == "other revisions of this chip have it"
 
 

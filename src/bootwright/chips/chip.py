@@ -60,8 +60,8 @@ class Field:
 
     @property
     def is_bytes(self) -> bool:
-        """Whether its value is read as bytes, and not as a number: everything wider than a word."""
-        return self.width > 32
+        """Whether its value is read as bytes, and not as a number: what is wider than a word, or gathered bytewise."""
+        return self.width > 32 or (len(self.segments) > 1 and all(width == 8 for _, width in self.segments))
 
     def extract(self, block: int) -> int:
         """Its value in a block, as a number."""
@@ -200,6 +200,7 @@ class Chip:
     usb: Usb
     keys: Keys
     purposes: tuple[Purpose, ...]
+    heeded_since: Mapping[str, int]  #: fields that older silicon has and does not heed → first revision that does
     efuse: EfuseController
     blocks: tuple[Block, ...]  #: in order of their numbers, from 0 without gaps
     fields: tuple[Field, ...]  #: of all revisions, in ESP-IDF's order
@@ -299,6 +300,7 @@ def load_chip(name: str) -> Chip:
         usb=Usb(**table["usb"]),
         keys=Keys(**_tuples(table["keys"])),
         purposes=tuple(_purpose(key, value) for key, value in table["key_purposes"].items()),
+        heeded_since=table["heeded_since"],
         efuse=EfuseController(base=efuse["base"], registers=registers),
         blocks=tuple(_block(row) for row in efuse["blocks"]),
         fields=fields,

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from bootwright.chips.chip import Block, Chip, Field, Purpose
 from bootwright.chips.coding import DATA_34, UNIT_34, check_34, rs_parity
-from bootwright.errors import SiliconError
+from bootwright.errors import NotModelledError, SiliconError
 
 #: Roles of key blocks on chips that have no purpose field: the ESP32's three, by block.
 _BY_POSITION = {1: "FLASH_ENCRYPTION", 2: "SECURE_BOOT_V2", 3: "USER"}
@@ -44,6 +44,7 @@ class Efuses:
     bits: tuple[int, ...]
     checks: tuple[int, ...]  #: parity or check bits that were burned beside the data
     latch: int  #: BLOCK0 as it was at the last READ command or reset
+    unknown: frozenset[int] = frozenset()  #: read-protected blocks of a real chip, whose content no reader could tell
 
     @classmethod
     def blank(cls, chip: Chip, *, revision: int | None = None, mac: bytes = b"") -> Efuses:
@@ -99,7 +100,16 @@ class Efuses:
         return self.chip.field(name, revision=self.revision).extract(self.latch)
 
     def block(self, number: int) -> bytes:
-        """The true bytes of a block."""
+        """The true bytes of a block.
+
+        Raises:
+            NotModelledError: this is the snapshot of a real chip that hides the block, and nobody told us its content.
+        """
+        if number in self.unknown:
+            raise NotModelledError(
+                f"the content of block {self.chip.blocks[number].name} is unknown: the chip that was read hides it",
+                "give the key that was burned there, `bootwright efuse know` takes it",
+            )
         return self.bits[number].to_bytes(self.block_size(number), "little")
 
     def readable_block(self, number: int) -> bytes:
@@ -124,6 +134,10 @@ class Efuses:
     def read_protected(self, number: int) -> bool:
         """Whether any part of the block is hidden."""
         return self._hidden(number) != 0
+
+    def hidden_bits(self, number: int) -> int:
+        """The bits of a block that readers see as zeros."""
+        return self._hidden(number)
 
     def write_protected(self, name: str) -> bool:
         """Whether a field is frozen, by the protections in force."""
@@ -185,6 +199,28 @@ class Efuses:
         """Whether a hardware bug keeps this block from serving that purpose (SOC_EFUSE_BLOCK9_KEY_PURPOSE_QUIRK)."""
         keys = self.chip.keys
         return keys.last_block_quirk and number == keys.blocks[-1] and purpose.name.startswith(("XTS", "ECDSA"))
+
+    def knowing(self, number: int, data: bytes) -> Efuses:
+        """The same chip, now that somebody told what its hidden block holds."""
+        bits = _put(self.bits, number, _number(self.chip.blocks[number], data))
+        checks = _put(self.checks, number, self._check_bits(number, bits[number]))
+        return replace(self, bits=bits, checks=checks, unknown=self.unknown - {number})
+
+    def restored(self, *, checks: Mapping[int, bytes], latch: bytes | None, unknown: frozenset[int]) -> Efuses:
+        """The state as a file keeps it: spoiled check bits, protections not yet in force, blocks of unknown content."""
+        guards = tuple(
+            int.from_bytes(checks[n], "little") if n in checks else guard for n, guard in enumerate(self.checks)
+        )
+        latched = self.latch if latch is None else int.from_bytes(latch, "little")
+        return replace(self, checks=guards, latch=latched, unknown=unknown)
+
+    def hiding(self) -> Efuses:
+        """What is left when a reader copies the chip: hidden blocks hold nothing known."""
+        blocks = range(len(self.bits))
+        hidden = frozenset(n for n in blocks if n and self._hidden(n))
+        bits = tuple(self._readable(n) if n in hidden else self.bits[n] for n in blocks)
+        checks = tuple(self._check_bits(n, bits[n]) if n in hidden else self.checks[n] for n in blocks)
+        return replace(self, bits=bits, checks=checks, unknown=hidden)
 
     # Burning
 
@@ -295,6 +331,8 @@ class Efuses:
 
     def _written_once(self, number: int, new: int) -> str:
         coding, old = self.coding(number), self.bits[number]
+        if number in self.unknown:
+            return "it may hold a key already, which the chip hides"
         if coding == "rs" and (old or self.checks[number]):
             return "it is written already, and Reed-Solomon coding allows one write"
         if coding == "3/4":
