@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tests.support.peers import Ran, run_peer
 
 from bootwright.finding import Finding, Verdict
+from bootwright.formats.esp_image import make_bootloader_image
 from bootwright.formats.esp_secure_boot import append_v2, find_signature_blocks, key_digest_v2, sign_v2, verify_v2
+from bootwright.formats.esp_secure_boot_v1 import bootloader_with_digest, raw_public_key, reflashable_key, sign_v1
 from bootwright.formats.esp_signature_block import KEY_TYPES, block_public_key, block_signature, make_block, parse_block
 from bootwright.formats.keys import KeyType, generate_key, load_private_key
 
@@ -102,3 +104,29 @@ def test_what_we_find_broken_espsecure_refuses(at: int, tmp_path: Path) -> None:
     assert failures(verify_v2(bytes(broken)))
     ran = run_peer("espsecure", "verify-signature", "-v", "2", "-k", tmp_path / "key.pem", tmp_path / "broken.bin")
     assert ran.code == 2
+
+
+@pytest.mark.parametrize("size", [0x1000, 0x1010, 0x1020, 0x1030, 0x1070])
+@pytest.mark.parametrize("key_size", [24, 32])
+def test_the_v1_digest_of_a_bootloader_is_espsecures(size: int, key_size: int, tmp_path: Path) -> None:
+    image, key, iv = make_bootloader_image(0, size=size), bytes(range(1, key_size + 1)), bytes(range(128))
+    for name, content in (("image", image), ("key", key), ("iv", iv)):
+        (tmp_path / name).write_bytes(content)
+    options = ("--keyfile", tmp_path / "key", "--iv", tmp_path / "iv", "--output", tmp_path / "out")
+    espsecure("digest-secure-bootloader", *options, tmp_path / "image")
+    assert (tmp_path / "out").read_bytes() == bootloader_with_digest(image, key, iv)
+
+
+def test_v1_signatures_and_keys_are_espsecures_byte_for_byte(tmp_path: Path) -> None:
+    key = generate_key(KeyType.ECDSA_P256)
+    pem, made = tmp_path / "key.pem", tmp_path / "made"
+    pem.write_bytes(key.pem())
+    (tmp_path / "data").write_bytes(b"an application")
+    espsecure("sign-data", "-v", "1", "-k", pem, "-o", made, tmp_path / "data")
+    assert made.read_bytes() == sign_v1(b"an application", key)
+    espsecure("verify-signature", "-v", "1", "-k", pem, made)
+    espsecure("extract-public-key", "-v", "1", "-k", pem, made)
+    assert made.read_bytes() == raw_public_key(key.public)
+    for bits in (256, 192):
+        espsecure("digest-private-key", "-k", pem, "-l", str(bits), made)
+        assert made.read_bytes() == reflashable_key(key)[: bits // 8]
