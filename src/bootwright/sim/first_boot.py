@@ -1,0 +1,152 @@
+"""The Espressif port's `main()`: every boot of MCUboot, and the first one, which closes the chip.
+
+Source: MCUboot 2d4bacc3, boot/espressif/main.c. Its build defines NDEBUG, so the asserts of main.c are not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bootwright.boot.loader import boot_go
+from bootwright.boot.outcome import Booted, NoImage, Panic, Recovery
+from bootwright.finding import passed
+from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.sim.app_start import start_application
+from bootwright.sim.board import Board, Ended, Outcome, Steps
+from bootwright.sim.flash_encryption_stage import enable_flash_encryption, encryption_state
+from bootwright.sim.idf_efuse import EfuseWriter, Err
+from bootwright.sim.port_config import boot_config
+from bootwright.sim.run import HaltedError, Run, halted
+from bootwright.sim.secure_boot_stage import enable_secure_boot, stage_secure_boot
+
+BURN_TOGETHER = "CONFIG_SECURE_BOOT_FLASH_ENC_KEYS_BURN_TOGETHER"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McubootPort:
+    """MCUboot as the Espressif port builds it from a `bootloader.conf`."""
+
+    conf: BootloaderConf
+    keys: tuple[bytes, ...] = ()  #: the public keys compiled in, as DER
+    detect_pin: bool = False  #: whether the serial recovery pin is held as `boot_serial_detect_pin` wants it
+
+    def run(self, board: Board) -> Steps[Ended]:
+        """`main()`, to its end."""
+        run = Run(board, self.conf, EfuseWriter(board))
+        try:
+            return (yield from self._main(run))
+        except HaltedError as error:
+            return Ended(outcome=Outcome.PANIC, findings=(*run.findings, error.finding))
+
+    def _main(self, run: Run) -> Steps[Ended]:
+        _start(run)
+        _begin_together(run)
+        secure_boot_was_on = run.secure_boot_on
+        if self.conf.secure_boot:
+            yield from _secure_boot_first_half(run)
+        if run.has("CONFIG_ESP_MCUBOOT_SERIAL") and self.detect_pin:
+            run.say("INF", "Enter the serial recovery mode")
+            return Ended(outcome=Outcome.RECOVERY, findings=tuple(run.findings))
+        booted = yield from self._boot_go(run)
+        if self.conf.secure_boot and not secure_boot_was_on:
+            yield from enable_secure_boot(run)
+        if self.conf.flash_encryption and (yield from _flash_encryption(run)):
+            run.say("INF", "Resetting with flash encryption enabled...")
+            return Ended(outcome=Outcome.RESET, findings=tuple(run.findings))
+        run.say("INF", "Disabling RNG early entropy source...")
+        start_application(run, booted)
+        return Ended(
+            outcome=Outcome.APP,
+            findings=tuple(run.findings),
+            image_offset=booted.image_offset,
+            version=booted.version,
+        )
+
+    def _boot_go(self, run: Run) -> Steps[Booted]:
+        """MCUboot's own part: validate, swap, choose; a failure burns nothing."""
+        log: list[str] = []
+        config = boot_config(self.conf, self.keys, encryption_active=self.conf.flash_encryption and run.encryption_on)
+        outcome = yield from boot_go(run.board.flash, config, log)
+        for line in log:
+            run.board.log(line)
+        if isinstance(outcome, Booted):
+            because = f"version {outcome.version} in the slot at {outcome.image_offset:#x} is valid"
+            run.findings.append(passed("mcuboot.image", f"slot at {outcome.image_offset:#x}", because))
+            return outcome
+        return self._no_image(run, outcome)
+
+    def _no_image(self, run: Run, outcome: NoImage | Panic | Recovery) -> Booted:
+        run.say("ERR", "Unable to find bootable image")
+        if self.conf.secure_boot and run.writer.in_batch:
+            run.writer.cancel()
+        why = () if isinstance(outcome, Recovery) else outcome.why
+        run.findings += why[:-1]
+        if why:
+            raise HaltedError(why[-1])
+        raise halted("mcuboot.no_image", "slots", "MCUboot finds no image that it would start", "flash a valid image")
+
+
+def _start(run: Run) -> None:
+    """`bootloader_init`: the bootloader's own header must fit chip and revision."""
+    chip, revision = run.board.chip, run.board.efuses.revision
+    run.say("INF", "*** Booting MCUboot build (model) ***")
+    run.say("INF", f"[boot] chip revision: v{revision // 100}.{revision % 100}")
+    header = run.board.flash.read(chip.bootloader_offset, 24)
+    chip_id, minimum = int.from_bytes(header[12:14], "little"), int.from_bytes(header[15:17], "little")
+    if chip_id != chip.chip_id:
+        raise halted(
+            "port.init.chip",
+            "bootloader",
+            f"the bootloader's header names chip id {chip_id:#06x}, this chip is {chip.chip_id:#06x}",
+            "flash a bootloader that was built for this chip",
+        )
+    if revision < minimum:
+        raise halted(
+            "port.init.revision",
+            "bootloader",
+            f"the bootloader asks for chip revision v{minimum // 100}.{minimum % 100}, this one is"
+            f" v{revision // 100}.{revision % 100}",
+            "take newer silicon, or build for this revision",
+        )
+
+
+def _begin_together(run: Run) -> None:
+    """ESP32-C2: both keys lie in one block, so everything goes into one batch that main() holds open."""
+    if not run.has(BURN_TOGETHER):
+        return
+    if run.secure_boot_on != (run.crypt_count > 0):
+        raise halted(
+            "port.together.half",
+            "eFuses",
+            "one of Secure Boot and flash encryption is enabled and the other is not; their keys share one block",
+            "the other one cannot be added; use another chip",
+        )
+    if not run.secure_boot_on or not run.encryption_on:
+        run.writer.begin()
+
+
+def _secure_boot_first_half(run: Run) -> Steps[None]:
+    run.say("INF", "enabling secure boot v2...")
+    if run.secure_boot_on:
+        run.say("INF", "secure boot v2 is already enabled, continuing..")
+    else:
+        yield from stage_secure_boot(run)
+
+
+def _flash_encryption(run: Run) -> Steps[bool]:
+    """Steps 4 to 7 of main(); True asks for a reset."""
+    run.say("INF", "Checking flash encryption...")
+    was_on = encryption_state(run)
+    if not was_on:
+        yield from enable_flash_encryption(run)
+    if run.has(BURN_TOGETHER) and (not run.secure_boot_on or not was_on):
+        err = yield from run.writer.commit()
+        if err is not Err.OK:
+            raise halted(
+                "port.together.burn",
+                "eFuses",
+                "the eFuses do not read back as they were asked for",
+                "look for write protections burned beforehand: WR_DIS",
+            )
+        run.say("INF", "Secure boot permanently enabled")
+    return not was_on and run.encryption_on
