@@ -252,7 +252,7 @@ def _raise_counter(run: Run) -> Steps[None]:
             count = _counter_width(run) - run.crypt_count
         name = run.board.chip.flash_encryption.counter_field
         err = yield from run.writer.set_more_bits(name, count)
-        if run.conf.release_mode and run.board.chip.flash_encryption.derived_key:
+        if run.conf.release_mode and run.soc_options and run.board.chip.flash_encryption.derived_key:
             # freezes XTS_KEY_LENGTH_256 too, which would turn the derived key into another one
             yield from run.writer.set_bit(f"WR_DIS.{name}")
         run.say("INF", "[flash_encrypt] Flash encryption completed")

@@ -44,6 +44,11 @@ class EfuseWriter:
         self._depth = 0
         self._staged: dict[int, int] = {}
 
+    @property
+    def in_batch(self) -> bool:
+        """Whether writes are only staged now."""
+        return self._depth > 0
+
     def begin(self) -> None:
         """`esp_efuse_batch_write_begin`: stage from now on; nests."""
         self._depth += 1

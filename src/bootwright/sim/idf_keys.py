@@ -20,7 +20,6 @@ DERIVED = "XTS_AES_128_KEY_DERIVED_FROM_128_EFUSE_BITS"
 ONE_DIGEST = "SECURE_BOOT_V2"
 
 
-
 @dataclass(frozen=True, slots=True)
 class KeyToWrite:
     """A key and what it is for."""
@@ -37,9 +36,17 @@ def is_empty(efuses: Efuses, block: int) -> bool:
     return not any(efuses.readable_block(block))
 
 
+def is_hidden(efuses: Efuses, block: int) -> bool:
+    """`esp_efuse_get_key_dis_read`."""
+    bits = [bit for bit, _first, _width in efuses.chip.block(block).read_disable]
+    if efuses.chip.keys.purpose_by == "halves" and not efuses.number("XTS_KEY_LENGTH_256"):
+        bits = bits[:1]  # a derived key lies in the low half only
+    return all(efuses.number("RD_DIS") >> bit & 1 for bit in bits)
+
+
 def is_locked(efuses: Efuses, block: int) -> bool:
     """What the port asks of a flash-encryption key that it finds: hidden, frozen, and its purpose frozen too."""
-    hidden = _hidden(efuses, block)
+    hidden = is_hidden(efuses, block)
     if efuses.chip.keys.purpose_by != "field":
         return hidden and efuses.block_write_protected(block)
     index = efuses.chip.keys.blocks.index(block)
@@ -97,14 +104,6 @@ def _hide(efuses: Efuses, writer: EfuseWriter, block: int, *, parts: int = 1) ->
         if err is not Err.OK:
             return err
     return Err.OK
-
-
-def _hidden(efuses: Efuses, block: int) -> bool:
-    """`esp_efuse_get_key_dis_read`."""
-    bits = [bit for bit, _first, _width in efuses.chip.block(block).read_disable]
-    if efuses.chip.keys.purpose_by == "halves" and not efuses.number("XTS_KEY_LENGTH_256"):
-        bits = bits[:1]  # a derived key lies in the low half only
-    return all(efuses.number("RD_DIS") >> bit & 1 for bit in bits)
 
 
 #: ESP32: the purpose of a key is its place

@@ -32,6 +32,7 @@ class Run:
     conf: BootloaderConf
     writer: EfuseWriter
     findings: list[Finding] = field(default_factory=list)
+    soc_options: bool = False  #: whether `CONFIG_SOC_…` exist: ESP-IDF's builds have them, the MCUboot port's have not
 
     def say(self, level: str, text: str) -> None:
         """A line on the console, `level` is INF, WRN or ERR."""

@@ -9,7 +9,15 @@ from bootwright.finding import passed, warned
 from bootwright.sim.board import Steps
 from bootwright.sim.idf_efuse import Err
 from bootwright.sim.idf_image import verified_block_digests, verify_bootloader
-from bootwright.sim.idf_keys import KeyToWrite, digest_blocks, digest_purposes, freeze, is_empty, write_keys
+from bootwright.sim.idf_keys import (
+    KeyToWrite,
+    digest_blocks,
+    digest_purposes,
+    freeze,
+    is_empty,
+    is_hidden,
+    write_keys,
+)
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.secure_features import secure_boot_features
 
@@ -75,11 +83,12 @@ def _stage_digests(run: Run) -> Steps[None]:
 def _take_burned_digests(run: Run, blocks: tuple[int | None, ...]) -> Steps[int]:
     """Digests that a host burned: each must be readable and not empty, and is frozen."""
     efuses = run.board.efuses
+    shared = run.soc_options and efuses.chip.keys.purpose_by == "halves"
     count = 0
     for slot, block in enumerate(blocks):
         if block is None or _is_revoked(run, slot):
             continue
-        if efuses.chip.keys.purpose_by != "halves" and efuses.read_protected(block):
+        if not shared and is_hidden(efuses, block):
             raise halted(
                 "port.secure_boot.digest.hidden",
                 f"eFuse block {block}",
