@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bootwright.boot.loader import boot_go
 from bootwright.boot.outcome import Booted, NoImage, Panic, Recovery
+from bootwright.boot.probe import Unwatched
 from bootwright.finding import passed
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.sim.app_start import start_application
@@ -64,11 +65,8 @@ class McubootPort:
 
     def _boot_go(self, run: Run) -> Steps[Booted]:
         """MCUboot's own part: validate, swap, choose; a failure burns nothing."""
-        log: list[str] = []
         config = boot_config(self.conf, self.keys, encryption_active=self.conf.flash_encryption and run.encryption_on)
-        outcome = yield from boot_go(run.board.flash, config, log)
-        for line in log:
-            run.board.log(line)
+        outcome = yield from boot_go(run.board.flash, config, probe=_Log(run.board))
         if isinstance(outcome, Booted):
             because = f"version {outcome.version} in the slot at {outcome.image_offset:#x} is valid"
             run.findings.append(passed("mcuboot.image", f"slot at {outcome.image_offset:#x}", because))
@@ -80,10 +78,23 @@ class McubootPort:
         if self.conf.secure_boot and run.writer.in_batch:
             run.writer.cancel()
         why = () if isinstance(outcome, Recovery) else outcome.why
-        run.findings += why[:-1]
+        run.findings.extend(why[:-1])
         if why:
             raise HaltedError(why[-1])
         raise halted("mcuboot.no_image", "slots", "MCUboot finds no image that it would start", "flash a valid image")
+
+
+class _Log(Unwatched):
+    """Puts MCUboot's lines on the board's console."""
+
+    __slots__ = ("_board",)
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def log(self, level: str, text: str) -> None:
+        """One line of MCUboot's own."""
+        self._board.log(f"[{level}] {text}")
 
 
 def _start(run: Run) -> None:

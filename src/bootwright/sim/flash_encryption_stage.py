@@ -137,7 +137,7 @@ def _find_or_draw_key(run: Run) -> Steps[None]:
 def _check_burned_keys(run: Run, blocks: list[int]) -> None:
     for block in blocks:
         if not is_locked(run.board.efuses, block):
-            run.say("ERR", "[flash_encrypt] Invalid key state, check read&write protection for key and keypurpose(if exists)")
+            run.say("ERR", "[flash_encrypt] Invalid key state, check read&write protection for key and keypurpose")
             raise halted(
                 "port.flash_encryption.key.open",
                 f"eFuse block {block}",

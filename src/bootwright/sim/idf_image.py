@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from bootwright.errors import FormatError
 from bootwright.finding import passed
 from bootwright.formats.esp_image import EspImage, segments_checksum
-from bootwright.formats.esp_secure_boot import SECTOR_SIZE, BlockVersion
+from bootwright.formats.esp_secure_boot import SECTOR_SIZE
+from bootwright.formats.esp_signature_block import BlockVersion
 from bootwright.sim.idf_keys import trusted_digests
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.signature_check import BlockFault, CheckedBlock, check_blocks, first_trusted, padded

@@ -114,9 +114,7 @@ def _write_by_field(board: Board, writer: EfuseWriter, keys: Sequence[KeyToWrite
     efuses = board.efuses
     free = [block for block in efuses.chip.keys.blocks if efuses.key_block_unused(block)]
     if len(keys) > len(free):
-        board.log(
-            f"[ERR] [efuse] Not enough unused key blocks available. Required {len(keys)}, was {len(free)}"
-        )
+        board.log(f"[ERR] [efuse] Not enough unused key blocks available. Required {len(keys)}, was {len(free)}")
         return Err.NOT_ENOUGH_UNUSED_KEY_BLOCKS
     for key, block in zip(keys, free, strict=False):
         index = efuses.chip.keys.blocks.index(block)

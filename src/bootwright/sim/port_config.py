@@ -14,7 +14,7 @@ def boot_config(conf: BootloaderConf, keys: tuple[bytes, ...], *, encryption_act
     Raises:
         NotModelledError: an upgrade mode that the port does not build.
     """
-    if conf.mode not in list(Mode):
+    if conf.mode.value not in {mode.value for mode in Mode}:
         raise NotModelledError(
             f"{conf.where}: upgrade mode {conf.mode} is not modelled",
             "the port supports swap-scratch, swap-move and overwrite",
@@ -22,7 +22,7 @@ def boot_config(conf: BootloaderConf, keys: tuple[bytes, ...], *, encryption_act
     downgrade = conf.defined("CONFIG_ESP_DOWNGRADE_PREVENTION")
     slots = [conf.slots(image) for image in range(conf.image_count)]
     return BootConfig(
-        mode=Mode(conf.mode),
+        mode=Mode(conf.mode.value),
         images=tuple(ImageSlots(Area(*primary), Area(*secondary)) for primary, secondary in slots),
         scratch=None if conf.scratch is None else Area(*conf.scratch),
         signature=None if conf.signature is None else Signature(conf.signature),

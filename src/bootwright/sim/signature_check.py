@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bootwright.errors import FormatError
-from bootwright.formats.esp_secure_boot import (
+from bootwright.formats.esp_secure_boot import MAX_BLOCKS, SECTOR_SIZE
+from bootwright.formats.esp_signature_block import (
     BLOCK_SIZE,
-    MAX_BLOCKS,
-    SECTOR_SIZE,
     SignatureBlock,
     block_crc,
     block_key_digest,
@@ -84,7 +83,7 @@ def _fault(content: bytes, block: SignatureBlock) -> BlockFault:
         signature = block_signature(block)
     except FormatError:
         return BlockFault.SIGNATURE
-    digest = image_digest(content, public.key_type)
+    digest = image_digest(content, block.HASH)
     if block.image_digest != digest:
         return BlockFault.DIGEST
     return BlockFault.NONE if public.verify_digest(signature, digest) else BlockFault.SIGNATURE
