@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ARCHIVE = Path(__file__).resolve().parents[1] / "vectors" / "mcuboot.tar.xz"
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 
 
 @cache
-def _documents() -> dict[str, bytes]:
-    with tarfile.open(ARCHIVE, "r:xz") as archive:
+def _documents(kind: str = "mcuboot") -> dict[str, bytes]:
+    with tarfile.open(VECTORS / f"{kind}.tar.xz", "r:xz") as archive:
         files = ((member.name, archive.extractfile(member)) for member in archive.getmembers())
         return {name.removesuffix(".json"): file.read() for name, file in files if file is not None}
 
@@ -26,4 +26,15 @@ def trace_names() -> list[str]:
 def trace_document(name: str) -> dict[str, Any]:
     """One trace, as JSON gives it."""
     document: dict[str, Any] = json.loads(_documents()[name])
+    return document
+
+
+def first_boot_names() -> list[str]:
+    """The names of all first-boot traces."""
+    return sorted(_documents("firstboot"))
+
+
+def first_boot_document(name: str) -> dict[str, Any]:
+    """One first-boot trace, as JSON gives it."""
+    document: dict[str, Any] = json.loads(_documents("firstboot")[name])
     return document

@@ -1,0 +1,62 @@
+import pytest
+from tests.support.traces import first_boot_document, first_boot_names
+
+from bootwright.errors import FormatError
+from bootwright.flash import Erase, FlashOp, Write
+from bootwright.sim.firstboot_trace import merge_ops, replay
+
+
+@pytest.mark.parametrize("name", first_boot_names())
+def test_the_virtual_chip_does_what_the_real_bootloader_did(name: str) -> None:
+    assert replay(first_boot_document(name)) == ()
+
+
+def test_a_changed_bit_in_a_program_is_a_difference() -> None:
+    document = first_boot_document("04-fe-dev")
+    program = document["boots"][0]["efuse_programs"][1]
+    program["data_hex"] = "05" + program["data_hex"][2:]
+    assert replay(document) == ("boot 0: eFuse program 1 asks for other bits of block 0 than in the trace",)
+
+
+def test_a_missing_program_is_a_difference_that_shows_the_order() -> None:
+    document = first_boot_document("04-fe-dev")
+    del document["boots"][0]["efuse_programs"][2]
+    assert replay(document)[0] == "boot 0: eFuse blocks burned: [4, 0, 0], in the trace [4, 0]"
+
+
+def test_another_outcome_is_a_difference_that_says_why() -> None:
+    document = first_boot_document("05d-fe-rel-hostkey-readable")
+    document["boots"][0]["outcome"] = "app"
+    (line,) = replay(document)
+    assert line.startswith("boot 0: outcome is panic (the flash-encryption key in eFuse block 4 lacks a protection")
+
+
+def test_an_unknown_act_of_the_host_is_said() -> None:
+    document = first_boot_document("03-sb")
+    document["boots"][0]["before_this_boot"] = "host sang a song"
+    assert replay(document) == ("boot 0: before_this_boot is not understood: host sang a song",)
+
+
+@pytest.mark.parametrize("document", [{}, {"schema": 2, "boots": []}, {"schema": 1}])
+def test_another_document_is_refused(document: dict[str, object]) -> None:
+    with pytest.raises(FormatError, match="expected 1 with boots"):
+        replay(document)
+
+
+def test_a_malformed_trace_is_refused() -> None:
+    with pytest.raises(FormatError, match="malformed: KeyError"):
+        replay({"schema": 1, "boots": []})
+
+
+def test_operations_are_merged_as_traces_write_them() -> None:
+    sector = b"\0" * 4096
+    ops: list[FlashOp] = [
+        Erase(0, 4096),
+        Write(0, sector, encrypted=True),
+        Erase(4096, 4096),
+        Write(4096, sector, encrypted=True),
+    ]
+    assert merge_ops(ops) == [("E+WE", 0, 8192)]
+    assert merge_ops([*ops, Erase(8192, 4096)]) == [("E+WE", 0, 8192), ("E", 8192, 4096)]
+    assert merge_ops(ops, torn=True) == [("E+WE", 0, 4096), ("E", 4096, 4096), ("WE-torn-half", 4096, 4096)]
+    assert merge_ops([Write(0, b"1234"), Write(4, b"5678"), Write(16, b"9")]) == [("W", 0, 8), ("W", 16, 1)]
