@@ -70,17 +70,16 @@ class _Scene:
         regions = document["initial"]["flash_regions"]
         stand_in = next(region for region in regions if "unsigned_image_len" in region)
         theirs = stand_in.get("public_key_digests") or ()
-        signers = _signers(chip, len(theirs))
+        signer_of = {digest: _signer(chip, index) for index, digest in enumerate(dict.fromkeys(theirs))}
         length = chip.secure_boot.digest_length
         ours = {
-            digest[: 2 * length]: key_digest_v2(signer.public)[:length].hex()
-            for digest, signer in zip(theirs, signers, strict=True)
+            digest[: 2 * length]: key_digest_v2(signer.public)[:length].hex() for digest, signer in signer_of.items()
         }
         flash = NorFlash(document["initial"]["flash_size"])
         for region in regions:
             content = zlib.decompress(b64decode(region["zlib_b64"])) if "zlib_b64" in region else b""
             if region is stand_in:
-                content = _stand_in(chip, region, document["boots"][0]["console"], signers)
+                content = _stand_in(chip, region, document["boots"][0]["console"], [signer_of[d] for d in theirs])
             flash.load(region["addr"], content)
         if "damaged_byte" in stand_in:
             at = stand_in["damaged_byte"]
@@ -99,9 +98,9 @@ class _Scene:
         )
 
 
-def _signers(chip: Chip, count: int) -> tuple[PrivateKey, ...]:
-    key_type = KeyType.RSA_3072 if "rsa-3072" in chip.secure_boot.schemes else KeyType.ECDSA_P256
-    return tuple(_stand_in_key(key_type, index) for index in range(count))
+def _signer(chip: Chip, index: int) -> PrivateKey:
+    rsa = "rsa-3072" in chip.secure_boot.schemes
+    return _stand_in_key(KeyType.RSA_3072 if rsa else KeyType.ECDSA_P256, index)
 
 
 @cache
@@ -110,7 +109,7 @@ def _stand_in_key(key_type: KeyType, index: int) -> PrivateKey:
     return generate_key(key_type)
 
 
-def _stand_in(chip: Chip, region: Mapping[str, Any], console: Sequence[str], signers: tuple[PrivateKey, ...]) -> bytes:
+def _stand_in(chip: Chip, region: Mapping[str, Any], console: Sequence[str], signers: Sequence[PrivateKey]) -> bytes:
     """A bootloader with the segments that the real one showed on its console, or any of that length."""
     size = region["unsigned_image_len"]
     image = _with_segments(chip, [match for line in console if (match := _SEGMENT.search(line))])
@@ -142,11 +141,13 @@ def _substitute(text: str, ours: Mapping[str, str]) -> str:
 
 def _play(scene: _Scene, document: Mapping[str, Any]) -> Iterator[str]:
     cut = document.get("cut")
+    outcomes = [boot["outcome"] for boot in document["boots"]]
+    cut_at = outcomes.index("power-cut") if "power-cut" in outcomes else 0
     for index, boot in enumerate(document["boots"]):
         where = f"boot {index}"
         yield from (f"{where}: {line}" for line in _host_acts(scene, boot.get("before_this_boot")))
         scene.machine.entropy = _drawn(boot, document, scene.ours)
-        report = scene.machine.boot_once(scene.bootloader, cut=_cut(cut) if index == 0 and cut else None)
+        report = scene.machine.boot_once(scene.bootloader, cut=_cut(cut) if index == cut_at and cut else None)
         yield from (f"{where}: {line}" for line in _compare(scene, boot, report))
 
 

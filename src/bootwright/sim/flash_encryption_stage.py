@@ -185,6 +185,7 @@ def _encrypt_contents(run: Run) -> Steps[None]:
             f"the bootloader in flash does not verify as plaintext, so encryption stops: {error.finding.because}",
             "flash the plaintext bootloader again; an interrupted encryption cannot resume by itself",
         ) from None
+    _note_unburned_key(run)
     run.say("INF", "[flash_encrypt] Encrypting bootloader...")
     yield from _encrypt(run, _bootloader_area(run))
     run.say("INF", "[flash_encrypt] Bootloader encrypted successfully")
@@ -208,6 +209,20 @@ def _encrypt_contents(run: Run) -> Steps[None]:
     for area in _remaining_areas(run):
         yield from _encrypt(run, area)
     run.say("INF", "[flash_encrypt] Flash encryption completed")
+
+
+def _note_unburned_key(run: Run) -> None:
+    """main() holds the C2's one batch open until after the encryption; ESP-IDF's own bootloader commits before."""
+    if run.writer.in_batch:
+        run.findings.append(
+            warned(
+                "port.together.key",
+                "eFuse key block",
+                "the flash is encrypted while the key is only staged: the chip uses what the key block holds now, and"
+                " reads noise after the reset (read in the port's source, not seen on a chip)",
+                "burn the key and the digest from a host before the first boot",
+            )
+        )
 
 
 def _bootloader_area(run: Run) -> Area:
@@ -235,6 +250,14 @@ def _encrypt(run: Run, area: Area) -> Steps[None]:
             "align the layout to flash sectors",
         )
     for at in range(area.address, area.end, SECTOR_SIZE):
+        if at + SECTOR_SIZE > run.board.raw_flash.size:
+            run.say("ERR", "[flash_encrypt] flash operation failed")
+            raise halted(
+                "port.flash_encryption.bounds",
+                area.name,
+                f"{area.name} reaches {area.end:#x}, the flash ends at {run.board.raw_flash.size:#x}",
+                "check CONFIG_ESP_FLASH_SIZE and the layout against the chip's flash",
+            )
         plain = run.board.raw_flash.read(at, SECTOR_SIZE)
         yield Erase(at, SECTOR_SIZE, f"encrypt {area.name} in place")
         yield Write(at, plain, f"encrypt {area.name} in place", encrypted=True)

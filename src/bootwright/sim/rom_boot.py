@@ -143,7 +143,8 @@ def _check_hash(run: RomRun, image: EspImage) -> None:
 def _secure_boot(run: RomRun, image: EspImage) -> Steps[None]:
     if 1 in run.chip.secure_boot.versions and run.efuses.is_set("ABS_DONE_0"):
         refuse_v1()
-    if run.efuses.is_set(run.chip.secure_boot.enable_field):
+    enable = run.chip.secure_boot.enable_field
+    if run.efuses.is_set(enable) and run.efuses.revision >= run.chip.heeded_since.get(enable, 0):
         yield from _secure_boot_v2(run, image)
 
 

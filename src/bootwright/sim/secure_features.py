@@ -20,7 +20,7 @@ _HARD_JTAG = ("JTAG_DISABLE", "DIS_PAD_JTAG", "HARD_DIS_JTAG", "DIS_USB_JTAG")
 
 def secure_boot_features(board: Board, conf: BootloaderConf, writer: EfuseWriter) -> Steps[Err]:
     """`esp_secure_boot_enable_secure_features` for Secure Boot V2."""
-    if _has(board, "ABS_DONE_1"):
+    if board.chip.secure_boot.enable_field == "ABS_DONE_1":
         return (yield from _secure_boot_esp32(board, conf, writer))
     yield from _set_all(board, writer, _OTHER_BOOT)
     err = yield from _close_download(board, conf, writer)
@@ -157,7 +157,10 @@ def _set_first(board: Board, writer: EfuseWriter, names: tuple[str, ...]) -> Ste
 
 
 def _has(board: Board, name: str) -> bool:
-    return board.chip.has_field(name, revision=board.efuses.revision)
+    """Whether this silicon has the field and heeds it."""
+    revision = board.efuses.revision
+    heeded = revision >= board.chip.heeded_since.get(name, 0)
+    return heeded and board.chip.has_field(name, revision=revision)
 
 
 def _width(board: Board, name: str) -> int:
