@@ -6,6 +6,7 @@ counts, shows, cuts or refuses them. Sizes and addresses are bytes, addresses co
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -86,7 +87,7 @@ class NorFlash:
     __slots__ = ("_bytes", "sector_size")
 
     def __init__(self, size: int, *, sector_size: int = SECTOR_SIZE) -> None:
-        self._bytes = bytearray(b"\xff") * size
+        self._bytes: bytearray | mmap.mmap = bytearray(b"\xff") * size
         self.sector_size = sector_size
 
     @classmethod
@@ -94,6 +95,13 @@ class NorFlash:
         """A flash with this content."""
         flash = cls(0, sector_size=sector_size)
         flash._bytes = bytearray(content)
+        return flash
+
+    @classmethod
+    def over(cls, cells: mmap.mmap, *, sector_size: int = SECTOR_SIZE) -> NorFlash:
+        """A flash whose cells live in a mapped file: every change is in the file at once."""
+        flash = cls(0, sector_size=sector_size)
+        flash._bytes = cells
         return flash
 
     @property

@@ -1,8 +1,8 @@
 """The serial loader of a chip in download mode: the one in ROM, and the flasher stub that tools put into RAM.
 
-Bytes in, bytes out; what the loader reaches on the chip is a `Board`. Whatever arrives, the loader answers as the real
+Bytes in, bytes out; what the loader reaches on the chip is a `Target`. Whatever arrives, the loader answers as the real
 one does or not at all, and never raises. Uploaded code is not run: RAM code at an address where tools put their
-flasher stub turns this model into the stub, any other code ends the conversation (`Board.run_code`).
+flasher stub turns this model into the stub, any other code ends the conversation (`Target.run_code`).
 
 The protocol: esptool 5.6.0, `docs/en/advanced-topics/serial-protocol.rst`, and esptool's own behaviour on the wire.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from bootwright.errors import SiliconError, WireError
+from bootwright.errors import BootwrightError, WireError
 from bootwright.flash import SECTOR_SIZE
 from bootwright.wire import slip
 from bootwright.wire.rom import (
@@ -40,7 +40,7 @@ class Leave(Enum):
     RUN = "run"  #: the chip boots from flash, whatever the straps say
 
 
-class Board(Protocol):
+class Target(Protocol):
     """What a loader reaches: memory and registers, the flash behind its SPI controller, and the chip's state."""
 
     def read_word(self, address: int) -> int:
@@ -167,8 +167,8 @@ class Command:
 class RomLoader:
     """One session with a chip in download mode; a reset makes a new one."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self._decoder = slip.Decoder()
         self._out: list[bytes] = []
         self._stub = False
@@ -212,7 +212,7 @@ class RomLoader:
 
     def _answer(self, request: Request) -> None:
         self._value = 0
-        secure = not self._stub and self._board.secure_download()
+        secure = not self._stub and self._target.secure_download()
         try:
             command = COMMANDS.get(request.op)
             if command is None or not (command.stub if self._stub else command.rom):
@@ -224,7 +224,7 @@ class RomLoader:
             body, status = command.handle(self, request), self._success()
         except Refused as refused:
             body, status = b"", self._failure(refused)
-        except SiliconError:
+        except BootwrightError:
             body, status = b"", self._failure(Refused(*FLASH_FAILED))
         op = Opcode.SYNC if secure and command is not None and not command.secure else request.op
         self._send(Response(op, body + status, self._value).pack())
@@ -256,19 +256,19 @@ class RomLoader:
     def _begin(self, request: Request) -> Download:
         size, _, block_size, address = request.words(4)
         encrypted = len(request.data) >= 20 and request.words(5)[4] != 0
-        if address + size > self._board.flash_size():
+        if address + size > self._target.flash_size():
             raise Refused(*BAD_PARAMETER)
         start = address // SECTOR_SIZE * SECTOR_SIZE
-        write = self._board.write_flash_encrypted if encrypted else self._board.write_flash
+        write = self._target.write_flash_encrypted if encrypted else self._target.write_flash
         download = Download(address, address + size, block_size, write, start)
         if not self._stub:
             self._erase_to(download, address + size)
         return download
 
     def _erase_to(self, download: Download, end: int) -> None:
-        end = min(-(-end // SECTOR_SIZE) * SECTOR_SIZE, self._board.flash_size())
+        end = min(-(-end // SECTOR_SIZE) * SECTOR_SIZE, self._target.flash_size())
         if end > download.erased_to:
-            self._board.erase_flash(download.erased_to, end - download.erased_to)
+            self._target.erase_flash(download.erased_to, end - download.erased_to)
             download.erased_to = end
 
     def _block(self, request: Request) -> tuple[Download, bytes]:
@@ -301,7 +301,7 @@ class RomLoader:
             raise Refused(*NOT_STARTED)
         room = download.end - download.address
         if not self._stub:
-            room = self._board.flash_size() - download.address
+            room = self._target.flash_size() - download.address
         try:
             data = download.inflate.decompress(block, room + 1)
         except zlib.error:
@@ -327,7 +327,7 @@ class RomLoader:
             write()
         except Refused as refused:
             self._late = refused
-        except SiliconError:
+        except BootwrightError:
             self._late = Refused(*FLASH_FAILED)
 
     def _flash_end(self, request: Request) -> bytes:
@@ -348,7 +348,7 @@ class RomLoader:
 
     def _end(self, how: Leave) -> None:
         self._silent = True
-        self._afterwards.append(lambda: self._board.leave(how))
+        self._afterwards.append(lambda: self._target.leave(how))
 
     def _mem_begin(self, request: Request) -> bytes:
         _, _, block_size, address = request.words(4)
@@ -365,7 +365,7 @@ class RomLoader:
         if checksum(block) != request.checksum & 0xFF:
             raise Refused(*BAD_CHECKSUM)
         address, block_size = self._ram
-        self._board.load((address + sequence * block_size) & 0xFFFFFFFF, block)
+        self._target.load((address + sequence * block_size) & 0xFFFFFFFF, block)
         return b""
 
     def _mem_end(self, request: Request) -> bytes:
@@ -376,16 +376,16 @@ class RomLoader:
         return b""
 
     def _run(self, entry: int) -> None:
-        if self._board.is_stub(entry):
+        if self._target.is_stub(entry):
             self._become_stub()
         else:
             self._silent = True
-            self._board.run_code(entry)
+            self._target.run_code(entry)
 
     def _become_stub(self) -> None:
         self._stub = True
         self._download = None
-        self._board.attach_flash()
+        self._target.attach_flash()
         self._send(STUB_GREETING)
 
     def _sync(self, request: Request) -> bytes:
@@ -396,16 +396,16 @@ class RomLoader:
         for at in range(0, len(request.data) - 15, 16):
             address, value, mask, _ = struct.unpack_from("<4I", request.data, at)
             if mask != 0xFFFFFFFF:
-                value = (self._board.read_word(address) & ~mask) | (value & mask)
-            self._board.write_word(address, value)
+                value = (self._target.read_word(address) & ~mask) | (value & mask)
+            self._target.write_word(address, value)
         return b""
 
     def _read_reg(self, request: Request) -> bytes:
-        self._value = self._board.read_word(request.words(1)[0]) & 0xFFFFFFFF
+        self._value = self._target.read_word(request.words(1)[0]) & 0xFFFFFFFF
         return b""
 
     def _spi_attach(self, request: Request) -> bytes:
-        self._board.attach_flash()
+        self._target.attach_flash()
         return b""
 
     def _nothing(self, request: Request) -> bytes:
@@ -413,46 +413,46 @@ class RomLoader:
 
     def _read_flash_slow(self, request: Request) -> bytes:
         address, length = request.words(2)
-        entry = self._board.hijacked_read()
-        if entry and self._board.is_stub(entry):
+        entry = self._target.hijacked_read()
+        if entry and self._target.is_stub(entry):
             self._afterwards.append(self._become_stub)
             raise Refused(*READ_FAILED)
         if length > SLOW_READ_BLOCK:
             raise Refused(*READ_FAILED)
-        return self._board.read_flash(address, length).ljust(SLOW_READ_BLOCK, b"\0")
+        return self._target.read_flash(address, length).ljust(SLOW_READ_BLOCK, b"\0")
 
     def _change_baudrate(self, request: Request) -> bytes:
         baud = request.words(1)[0]
-        self._afterwards.append(lambda: self._board.change_baudrate(baud))
+        self._afterwards.append(lambda: self._target.change_baudrate(baud))
         return b""
 
     def _md5(self, request: Request) -> bytes:
         address, size = request.words(2)
-        digest = hashlib.md5(self._board.read_flash(address, size), usedforsecurity=False)
+        digest = hashlib.md5(self._target.read_flash(address, size), usedforsecurity=False)
         return digest.digest() if self._stub else digest.hexdigest().encode()
 
     def _security_info(self, request: Request) -> bytes:
-        info = self._board.security_info()
+        info = self._target.security_info()
         if info is None:
             raise Refused(*UNKNOWN)
         return info
 
     def _erase_all(self, request: Request) -> bytes:
-        self._board.erase_flash(0, self._board.flash_size())
+        self._target.erase_flash(0, self._target.flash_size())
         return b""
 
     def _erase_region(self, request: Request) -> bytes:
         address, size = request.words(2)
         if address % SECTOR_SIZE or size % SECTOR_SIZE:
             raise Refused(*BAD_PARAMETER)
-        self._board.erase_flash(address, size)
+        self._target.erase_flash(address, size)
         return b""
 
     def _read_flash(self, request: Request) -> bytes:
         address, length, block, window = request.words(4)
         if not block or not window:
             raise Refused(*BAD_PARAMETER)
-        self._board.read_flash(address, length)
+        self._target.read_flash(address, length)
         self._reading = Reading(address, length, block, window)
         return b""
 
@@ -465,7 +465,7 @@ class RomLoader:
     def _pump(self, reading: Reading, *, confirmed: int) -> None:
         while reading.sent < reading.length and reading.sent - confirmed < reading.window * reading.block:
             size = min(reading.block, reading.length - reading.sent)
-            data = self._board.read_flash(reading.address + reading.sent, size)
+            data = self._target.read_flash(reading.address + reading.sent, size)
             reading.digest.update(data)
             reading.sent += size
             self._send(data)
