@@ -13,6 +13,7 @@ from bootwright.errors import BootwrightError
 
 #: command → (module under `bootwright.cli`, attribute, one line for `--help`)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "chip": ("chip", "chip", "make virtual chips and serve them on ports"),
     "config": ("config", "config", "check a bootloader.conf"),
 }
 

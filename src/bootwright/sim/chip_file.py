@@ -118,9 +118,7 @@ def create_chip_file(path: Path, efuses: Efuses, flash_size: int, *, replacing: 
         else:
             os.link(name, path)
     except FileExistsError:
-        raise RefusedError(
-            f"{path} exists already", "give the chip another name, or replace it with --force"
-        ) from None
+        raise RefusedError(f"{path} exists already", "give the chip another name, or replace it with --force") from None
     finally:
         os.close(descriptor)
         Path(name).unlink(missing_ok=True)

@@ -71,6 +71,7 @@ class RegisterMap:
     stub: tuple[int, ...]
     read_pointer: int = 0
     fixed: tuple[tuple[int, int], ...] = ()
+    revision_bit2: int = 0  #: a word whose bit 31 says that the silicon is v3.0 or newer
     banner: str
     download_mode: str
 
@@ -177,7 +178,9 @@ class EfuseController:
         state = self._get()
         registers = state.chip.efuse.registers
         windows = registers["write"]
-        if isinstance(windows, tuple) and windows:  # the ESP32 programs all its blocks at once, each from registers of its own
+        if (
+            isinstance(windows, tuple) and windows
+        ):  # the ESP32 programs all its blocks at once, each from registers of its own
             for block, at in zip(state.chip.blocks, windows, strict=True):
                 data = self._bytes(at, block.words)
                 if any(data):

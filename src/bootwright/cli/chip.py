@@ -1,0 +1,191 @@
+"""`bootwright chip`: a virtual chip, its ports and its switches."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+
+import click
+
+from bootwright.cli.show import json_option, show
+from bootwright.finding import Answer
+
+_SIZES = {"K": 1 << 10, "M": 1 << 20}
+
+
+def flash_size_of(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    """A flash size as people write it: 4MB, 16M, 0x400000; flashes come in powers of two."""
+    text = value.upper().removesuffix("B").removesuffix("I")
+    try:
+        size = int(text[:-1], 0) * _SIZES[text[-1]] if text[-1:] in _SIZES else int(text, 0)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no size; 4MB, 16M or 0x400000 are") from None
+    if size not in {1 << n for n in range(18, 28)}:
+        raise click.BadParameter(f"there is no flash of {value}; sizes are powers of two from 256KB to 128MB")
+    return size
+
+
+def port_wish(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    """`pty`, `tcp:PORT` or `rfc2217:PORT` as (kind, port number)."""
+    if value is None:
+        return None
+    kind, _, number = value.partition(":")
+    is_port = kind in ("tcp", "rfc2217") and number.isdigit() and int(number) < 1 << 16
+    if not is_port and value != "pty":
+        raise click.BadParameter(f"{value!r} is none of pty, tcp:PORT, rfc2217:PORT")
+    return kind, int(number or 0)
+
+
+def pin_levels(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    """`PIN=LEVEL` words as pin → level."""
+    levels = {}
+    for value in values:
+        pin, _, level = value.partition("=")
+        if not pin.isdigit() or level not in ("0", "1"):
+            raise click.BadParameter(f"{value!r} is no PIN=LEVEL such as 9=1")
+        levels[pin] = int(level)
+    return levels
+
+
+@click.group()
+def chip() -> None:
+    """A virtual chip: make one, serve it on a port, handle its switches."""
+
+
+@chip.command("new")
+@click.argument("model")
+@click.argument("name")
+@click.option("--flash", "flash_size", callback=flash_size_of, required=True, help="Size of its flash: 4MB, 16M.")
+@click.option("--mac", metavar="XX:XX:XX:XX:XX:XX", help="Its MAC address; otherwise one is drawn.")
+@click.option("--revision", metavar="MAJOR.MINOR", help="Its silicon revision; otherwise a current one.")
+@click.option("--force", is_flag=True, help="Replace an existing chip.")
+@json_option
+@click.pass_context
+def new_command(
+    context: click.Context,
+    model: str,
+    name: str,
+    flash_size: int,
+    mac: str | None,
+    revision: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make the chip NAME, an ESP of this MODEL, in ./NAME.chip, strapped for download."""
+    from bootwright.chips.chip import load_chip
+    from bootwright.sim.chip_file import chip_path, create_chip_file
+    from bootwright.sim.factory import draw_mac, factory_efuses, parse_mac, parse_revision
+
+    path = chip_path(name)
+    address = parse_mac(mac) if mac else draw_mac()
+    efuses = factory_efuses(load_chip(model), mac=address, revision=parse_revision(revision) if revision else None)
+    create_chip_file(path, efuses, flash_size, replacing=force)
+    details = {"file": str(path), "chip": efuses.chip.name, "mac": address.hex(":"), "flash_size": flash_size}
+    text = f"{path}: {efuses.chip.title} with {flash_size >> 10} KB of flash, MAC {address.hex(':')}"
+    context.exit(show(Answer(command="chip new", details=details), as_json=as_json, text=text))
+
+
+@chip.command("serve")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--pty", "as_pty", is_flag=True, help="UART0 on a pseudo terminal (the default, and the fastest).")
+@click.option("--tcp", type=click.IntRange(0, 65535), metavar="PORT", help="UART0 on a TCP port, 0 for a free one.")
+@click.option("--rfc2217", type=click.IntRange(0, 65535), metavar="PORT", help="UART0 with DTR, RTS and baud rate.")
+@click.option("--uart0", callback=port_wish, metavar="pty|tcp:PORT|rfc2217:PORT", help="UART0 alone.")
+@click.option("--uart1", callback=port_wish, metavar="…", help="UART1 alone.")
+@click.option("--usb", callback=port_wish, metavar="…", help="USB serial alone.")
+def serve_command(
+    names: tuple[str, ...],
+    as_pty: bool,
+    tcp: int | None,
+    rfc2217: int | None,
+    uart0: tuple[str, int] | None,
+    uart1: tuple[str, int] | None,
+    usb: tuple[str, int] | None,
+) -> None:
+    """Serve chips on ports until Ctrl-C, and save them.
+
+    Every port is announced on stdout: `uart0 listening on URL`. Several chips take successive TCP ports.
+    """
+    chosen = [("pty", 0)] * as_pty + [("tcp", tcp)] * (tcp is not None) + [("rfc2217", rfc2217)] * (rfc2217 is not None)
+    if len(chosen) + (uart0 is not None) > 1:
+        raise click.UsageError("UART0 can have one port: choose one of --pty, --tcp, --rfc2217 and --uart0")
+    wishes = {"uart0": uart0 or (chosen[0] if chosen else None), "uart1": uart1, "usb": usb}
+    if not any(wishes.values()):
+        wishes["uart0"] = ("pty", 0)
+    _serve(names, {uart: (wish[0], wish[1] or 0) for uart, wish in wishes.items() if wish is not None})
+
+
+def _serve(names: tuple[str, ...], wishes: Mapping[str, tuple[str, int]]) -> None:
+    from bootwright.sim.chip_file import chip_path
+    from bootwright.sim.firmware import boot_from_flash
+    from bootwright.sim.server import ChipServer, PortWish
+
+    server = ChipServer(boot=boot_from_flash)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: server.stop())
+        for at, name in enumerate(names):
+            ports = {uart: PortWish(kind, port and port + at * len(wishes)) for uart, (kind, port) in wishes.items()}
+            for listening in server.serve(chip_path(name), ports):
+                which = f" ({listening.chip})" if len(names) > 1 else ""
+                click.echo(f"{listening.uart} listening on {listening.url}{which}")
+        server.run()
+    finally:
+        server.close()
+
+
+def _act(context: click.Context, name: str, verb: str, arguments: Mapping[str, object], *, as_json: bool) -> None:
+    from bootwright.sim.bench import act_on_chip, describe
+    from bootwright.sim.chip_file import chip_path
+
+    details = act_on_chip(chip_path(name), verb, arguments)
+    answer = Answer(command=f"chip {verb}", details=details)
+    context.exit(show(answer, as_json=as_json, text=describe(verb, details)))
+
+
+@chip.command("power")
+@click.argument("name")
+@click.argument("to", type=click.Choice(["off", "on", "cut"]))
+@json_option
+@click.pass_context
+def power_command(context: click.Context, name: str, to: str, as_json: bool) -> None:
+    """Switch the supply of NAME; coming on is a reset."""
+    _act(context, name, "power", {"to": to}, as_json=as_json)
+
+
+@chip.command("strap")
+@click.argument("name")
+@click.argument("to", type=click.Choice(["download", "normal"]))
+@json_option
+@click.pass_context
+def strap_command(context: click.Context, name: str, to: str, as_json: bool) -> None:
+    """Hold the boot pin of NAME for download mode or for a normal boot; the next reset samples it."""
+    _act(context, name, "strap", {"to": to}, as_json=as_json)
+
+
+@chip.command("gpio")
+@click.argument("name")
+@click.argument("levels", nargs=-1, required=True, callback=pin_levels, metavar="PIN=LEVEL…")
+@json_option
+@click.pass_context
+def gpio_command(context: click.Context, name: str, levels: dict[str, int], as_json: bool) -> None:
+    """Drive pins of NAME from outside: 9=1."""
+    _act(context, name, "gpio", {"levels": levels}, as_json=as_json)
+
+
+@chip.command("console")
+@click.argument("name")
+@json_option
+@click.pass_context
+def console_command(context: click.Context, name: str, as_json: bool) -> None:
+    """Show the last that NAME printed."""
+    _act(context, name, "console", {}, as_json=as_json)
+
+
+@chip.command("state")
+@click.argument("name")
+@json_option
+@click.pass_context
+def state_command(context: click.Context, name: str, as_json: bool) -> None:
+    """Show how NAME is strapped and powered, and what it does."""
+    _act(context, name, "state", {}, as_json=as_json)

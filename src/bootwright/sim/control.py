@@ -1,0 +1,203 @@
+"""The bench's switches: what a person does to a virtual chip besides talking to its ports.
+
+The same verbs act on a chip that is served, through a socket beside its file, and on a file that nobody serves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bootwright.errors import BootwrightError, RefusedError, WireError
+from bootwright.sim.port import Loop
+from bootwright.sim.virtual_chip import VirtualChip
+
+_REPLY_TIMEOUT_S = 60
+
+
+def state_of(chip: VirtualChip) -> dict[str, object]:
+    """What the chip is and does, without a secret."""
+    state = chip.state
+    return {
+        "chip": chip.chip.name,
+        "revision": f"v{state.efuses.revision // 100}.{state.efuses.revision % 100}",
+        "mode": chip.mode.value,
+        "powered": state.powered,
+        "strap": "download" if state.download else "normal",
+        "gpio": {str(pin): level for pin, level in state.gpio},
+        "flash_size": chip.file.flash.size,
+    }
+
+
+def _power(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    chip.power(on=arguments["to"] == "on")
+    return state_of(chip)
+
+
+def _strap(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    chip.strap(download=arguments["to"] == "download")
+    return state_of(chip)
+
+
+def _gpio(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    levels = arguments["levels"]
+    if isinstance(levels, dict):
+        for pin, level in levels.items():
+            chip.drive(int(pin), int(level))
+    return state_of(chip)
+
+
+def _console(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    return {"console": chip.state.console}
+
+
+def _state(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    return state_of(chip)
+
+
+VERBS: dict[str, Callable[[VirtualChip, Mapping[str, object]], dict[str, object]]] = {
+    "power": _power,
+    "strap": _strap,
+    "gpio": _gpio,
+    "console": _console,
+    "state": _state,
+}
+
+
+def perform(chip: VirtualChip, verb: str, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Do it and say how things are afterwards."""
+    return VERBS[verb](chip, arguments)
+
+
+@contextmanager
+def _short_path(path: Path) -> Iterator[str]:
+    """The same place in few letters: a socket's address holds 107, and a project may lie deep."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+def socket_path(chip_path: Path) -> Path:
+    """Where the server of a chip listens for commands."""
+    return chip_path.with_name(f".{chip_path.name}.sock")
+
+
+class ControlPort:
+    """Listens beside the chip's file; every connection brings one line of JSON and gets one back."""
+
+    def __init__(self, chip: VirtualChip, loop: Loop, changed: Callable[[], None]) -> None:
+        self._chip = chip
+        self._loop = loop
+        self._changed = changed
+        self._path = socket_path(chip.file.path)
+        self._path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with _short_path(self._path) as address:
+            self._socket.bind(address)
+        self._path.chmod(0o600)
+        self._socket.listen(5)
+        self._socket.setblocking(False)
+
+    def fileno(self) -> int:
+        """The listening descriptor."""
+        return self._socket.fileno()
+
+    def wants(self) -> int:
+        """Connections."""
+        return select.EPOLLIN
+
+    def ready(self, events: int) -> None:
+        """A command connects."""
+        try:
+            connection, _ = self._socket.accept()
+        except OSError:
+            return
+        self._loop.add(_ControlClient(connection, self._chip, self._loop, self._changed))
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+
+class _ControlClient:
+    def __init__(self, connection: socket.socket, chip: VirtualChip, loop: Loop, changed: Callable[[], None]) -> None:
+        self._socket = connection
+        self._chip = chip
+        self._loop = loop
+        self._changed = changed
+        self._line = b""
+        connection.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def wants(self) -> int:
+        return select.EPOLLIN
+
+    def ready(self, events: int) -> None:
+        try:
+            data = self._socket.recv(1 << 16)
+        except OSError:
+            data = b""
+        self._line += data
+        if b"\n" in self._line:
+            self._reply(self._answer(self._line))
+            self._changed()
+        if not data or b"\n" in self._line:
+            self._loop.drop(self)
+
+    def _answer(self, line: bytes) -> dict[str, object]:
+        try:
+            request = json.loads(line)
+            return {"ok": perform(self._chip, request["verb"], request["arguments"])}
+        except BootwrightError as error:
+            return {"error": [type(error).__name__, error.message, error.hint]}
+        except (ValueError, KeyError, TypeError):
+            return {"error": ["WireError", "a command that this version does not know", "restart the server"]}
+
+    def _reply(self, answer: Mapping[str, object]) -> None:
+        self._socket.setblocking(True)
+        self._socket.settimeout(5)
+        try:
+            self._socket.sendall(json.dumps(answer).encode() + b"\n")
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def ask_server(chip_path: Path, verb: str, arguments: Mapping[str, object]) -> dict[str, object] | None:
+    """Let the chip's server do it; None when nobody serves the chip.
+
+    Raises:
+        BootwrightError: as the server answered.
+        WireError: the server did not answer.
+    """
+    path = socket_path(chip_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_REPLY_TIMEOUT_S)
+        try:
+            with _short_path(path) as address:
+                connection.connect(address)
+        except OSError:
+            return None
+        try:
+            connection.sendall(json.dumps({"verb": verb, "arguments": arguments}).encode() + b"\n")
+            with connection.makefile("rb") as reader:
+                reply = json.loads(reader.readline())
+        except (OSError, ValueError):
+            raise WireError(f"the server of {chip_path} did not answer", "look at the terminal where it runs") from None
+    if "error" in reply:
+        kind, message, hint = reply["error"]
+        raise (RefusedError if kind == "RefusedError" else WireError)(message, hint)
+    result: dict[str, object] = reply["ok"]
+    return result

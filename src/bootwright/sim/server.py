@@ -1,0 +1,86 @@
+"""A server of virtual chips: their files, ports and switches in one process and one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootwright.sim.chip_file import open_chip_file
+from bootwright.sim.control import ControlPort
+from bootwright.sim.port import PLAIN, RFC2217, Loop, Pty, Speech, TcpPort
+from bootwright.sim.virtual_chip import Booted, Uart, VirtualChip
+
+_SPEECH: dict[str, Speech] = {"tcp": PLAIN, "rfc2217": RFC2217}
+
+
+@dataclass(frozen=True, slots=True)
+class PortWish:
+    """How to serve one UART: `pty`, or `tcp` and `rfc2217` with a port number, 0 for a free one."""
+
+    kind: str
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A port that waits for clients."""
+
+    chip: str
+    uart: str
+    url: str
+
+
+class ChipServer:
+    """Serves chips until it is stopped; closing it saves them all."""
+
+    def __init__(self, *, boot: Callable[[VirtualChip], Booted]) -> None:
+        self._loop = Loop()
+        self._boot = boot
+        self._chips: list[VirtualChip] = []
+
+    def serve(self, path: Path, uarts: Mapping[str, PortWish]) -> list[Listening]:
+        """Take a chip into service on these ports.
+
+        Raises:
+            RefusedError: its file is missing, or another process holds it.
+            FormatError: its file is damaged.
+            WireError: a port is taken.
+        """
+        chip = VirtualChip(open_chip_file(path), boot=self._boot)
+        self._chips.append(chip)
+        ports: list[Pty | TcpPort] = []
+        listening = []
+        for name, wish in uarts.items():
+            port = self._open(chip.uart(name), wish)
+            self._loop.add(port)
+            ports.append(port)
+            listening.append(Listening(path.stem, name, port.url))
+
+        def flush() -> None:
+            for port in ports:
+                port.flush()
+
+        self._loop.add(ControlPort(chip, self._loop, flush))
+        return listening
+
+    def _open(self, uart: Uart, wish: PortWish) -> Pty | TcpPort:
+        if wish.kind == "pty":
+            return Pty(uart)
+        return TcpPort(uart, self._loop, wish.number, _SPEECH[wish.kind])
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        self._loop.run()
+
+    def stop(self) -> None:
+        """End `run`; safe in a signal handler."""
+        with suppress(OSError):
+            self._loop.stop()
+
+    def close(self) -> None:
+        """Close the ports and save the chips."""
+        self._loop.close()
+        for chip in self._chips:
+            chip.file.close()

@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootwright.chips.chip import CHIP_NAMES, load_chip
+from bootwright.errors import FormatError, RefusedError
+from bootwright.sim.chip_file import STATE_AT, ChipState, chip_path, create_chip_file, open_chip_file
+from bootwright.sim.factory import draw_mac, factory_efuses, mac_crc, parse_mac, parse_revision
+
+MAC = bytes.fromhex("240ac4010203")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "dev1.chip"
+    create_chip_file(made, factory_efuses(load_chip("esp32c3"), mac=MAC), 1 << 18)
+    return made
+
+
+def test_a_new_chip_is_its_owners_alone_erased_and_strapped_for_download(path: Path) -> None:
+    assert path.stat().st_mode & 0o777 == 0o600
+    with open_chip_file(path) as file:
+        assert file.flash.snapshot() == b"\xff" * (1 << 18)
+        assert file.state.download
+        assert file.state.efuses.read("MAC") == MAC
+
+
+def test_what_was_saved_is_there_when_the_file_is_opened_again(path: Path) -> None:
+    with open_chip_file(path) as file:
+        efuses = file.state.efuses.burn_fields({"SPI_BOOT_CRYPT_CNT": 1, "BLOCK_KEY0": b"k" * 32, "RD_DIS": 1})
+        file.save(ChipState(efuses=efuses, download=False, powered=False, gpio=((3, 1),), console="hello"))
+        file.flash.write(0x1000, b"data")
+    with open_chip_file(path) as file:
+        assert file.state == ChipState(efuses=efuses, download=False, powered=False, gpio=((3, 1),), console="hello")
+        assert file.flash.read(0x1000, 4) == b"data"
+        assert file.state.efuses.block(4) == b"k" * 32
+
+
+def test_a_state_torn_while_it_was_written_leaves_the_one_before(path: Path) -> None:
+    with open_chip_file(path) as file:
+        first = ChipState(efuses=file.state.efuses, console="first")
+        file.save(first)
+        file.save(ChipState(efuses=file.state.efuses, console="second"))
+    data = bytearray(path.read_bytes())
+    data[STATE_AT[0] + 40] ^= 1
+    path.write_bytes(data)
+    with open_chip_file(path) as file:
+        assert file.state == first
+
+
+def test_a_chip_is_not_replaced_unless_that_is_asked_for(path: Path) -> None:
+    efuses = factory_efuses(load_chip("esp32"), mac=MAC)
+    with pytest.raises(RefusedError, match="exists already"):
+        create_chip_file(path, efuses, 1 << 18)
+    create_chip_file(path, efuses, 1 << 18, replacing=True)
+    with open_chip_file(path) as file:
+        assert file.state.efuses.chip.name == "esp32"
+    assert [entry.name for entry in path.parent.iterdir()] == ["dev1.chip"]
+
+
+def test_two_processes_do_not_hold_one_chip(path: Path) -> None:
+    with open_chip_file(path), pytest.raises(RefusedError, match="in use"):
+        open_chip_file(path)
+    with open_chip_file(path), pytest.raises(RefusedError, match="in use"):
+        create_chip_file(path, factory_efuses(load_chip("esp32"), mac=MAC), 1 << 18, replacing=True)
+
+
+def test_a_file_that_is_no_chip_or_is_cut_short_is_refused(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.chip").write_bytes(b"something else")
+    with pytest.raises(FormatError, match="expected a chip file"):
+        open_chip_file(tmp_path / "other.chip")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FormatError, match="expected"):
+        open_chip_file(path)
+    with pytest.raises(RefusedError, match="cannot open"):
+        open_chip_file(tmp_path / "missing.chip")
+
+
+def test_a_name_and_its_file_name_mean_the_same() -> None:
+    assert chip_path("dev1") == chip_path("dev1.chip") == Path("dev1.chip")
+    assert chip_path("rack/esp32.a") == Path("rack/esp32.a.chip")
+
+
+@pytest.mark.parametrize("name", CHIP_NAMES)
+def test_every_chip_leaves_the_factory_with_an_address_and_nothing_protected(name: str) -> None:
+    efuses = factory_efuses(load_chip(name), mac=MAC)
+    assert efuses.read("MAC") == MAC
+    assert efuses.number("WR_DIS") == 0
+    assert not any(efuses.spoiled(block.number) for block in efuses.chip.blocks)
+
+
+def test_the_esp32s_address_is_guarded_by_a_crc() -> None:
+    assert factory_efuses(load_chip("esp32"), mac=MAC).number("MAC_CRC") == mac_crc(MAC)
+    assert mac_crc(b"\x01") == 0x5E  # the reflected polynomial 0x31 once around
+
+
+@given(st.integers(0, 7), st.integers(0, 99))
+def test_a_revision_is_major_and_minor(major: int, minor: int) -> None:
+    assert parse_revision(f"v{major}.{minor}") == 100 * major + minor
+
+
+@pytest.mark.parametrize("text", ["", "24:0a:c4", "zz:zz:zz:zz:zz:zz", "01:00:00:00:00:00"])
+def test_what_is_no_address_of_a_device_is_refused(text: str) -> None:
+    with pytest.raises(RefusedError, match="MAC"):
+        parse_mac(text)
+    assert parse_mac(draw_mac().hex(":"))[:3] == MAC[:3]
+
+
+def test_what_is_no_revision_is_refused() -> None:
+    with pytest.raises(RefusedError, match="revision"):
+        parse_revision("new")
