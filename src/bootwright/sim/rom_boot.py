@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from bootwright.chips.chip import Chip
 from bootwright.chips.efuses import Efuses
 from bootwright.errors import FormatError
-from bootwright.finding import Finding, failed, passed, warned
+from bootwright.finding import Finding, Verdict, failed, passed, warned
 from bootwright.flash import Flash
 from bootwright.formats.esp_image import EspImage, EspImageHeader, segments_checksum
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE, check_bootloader_size
 from bootwright.sim.board import BurnEfuse, Steps
 from bootwright.sim.console import ConsoleLine
 from bootwright.sim.idf_keys import trusted_digests
-from bootwright.sim.rom_v1 import refuse_v1
+from bootwright.sim.rom_v1 import SEEN as _SEEN_V1
+from bootwright.sim.rom_v1 import check_v1
 from bootwright.sim.signature_check import BlockFault, CheckedBlock, check_blocks, first_trusted, knows, padded
 
 MOST_READ = 0x4_0000  #: more than any bootloader that a ROM loads
@@ -142,10 +143,19 @@ def _check_hash(run: RomRun, image: EspImage) -> None:
 
 def _secure_boot(run: RomRun, image: EspImage) -> Steps[None]:
     if 1 in run.chip.secure_boot.versions and run.efuses.is_set("ABS_DONE_0"):
-        refuse_v1()
+        _secure_boot_v1(run, image)
     enable = run.chip.secure_boot.enable_field
     if run.efuses.is_set(enable) and run.efuses.revision >= run.chip.heeded_since.get(enable, 0):
         yield from _secure_boot_v2(run, image)
+
+
+def _secure_boot_v1(run: RomRun, image: EspImage) -> None:
+    finding = check_v1(run.flash, run.efuses, image.length)
+    if finding.verdict is not Verdict.PASS:
+        run.say("secure boot check fail", _SEEN_V1)
+        run.say("ets_main.c 371", _SEEN_V1)
+        raise RomRefused(finding)
+    run.findings.append(finding)
 
 
 def _secure_boot_v2(run: RomRun, image: EspImage) -> Steps[None]:
