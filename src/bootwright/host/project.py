@@ -245,9 +245,9 @@ def _number(value: Value | None) -> int | None:
 
 
 def _password(variable: Value | None) -> bytes | None:
-    if variable is None:
+    word = os.environ.get(str(variable or "BOOTWRIGHT_KEY_PASSWORD"))
+    if word is None and variable is None:
         return None
-    word = os.environ.get(str(variable))
     if word is None:
         raise RefusedError(
             f"found no environment variable {variable}, expected the password of the key files in it",

@@ -208,9 +208,9 @@ SETTINGS: tuple[Setting, ...] = (
         "password_env",
         text,
         "the name of an environment variable",
-        '"BOOTWRIGHT_KEY_PASSWORD"',
+        '"OUR_KEY_PASSWORD"',
         "Environment variable with the password of encrypted PEM files.",
-        "none: the files are not encrypted",
+        "BOOTWRIGHT_KEY_PASSWORD, if it is set",
     ),
     Setting(
         "security",

@@ -1,0 +1,178 @@
+"""`bootwright rehearse`: the whole chain on a virtual chip, before one eFuse of a real one is burned."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bootwright.cli.show import json_option, show
+
+if TYPE_CHECKING:
+    from bootwright.host.rehearsal import Rehearsal
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("project", required=False, type=FILE)
+@click.option("--app", type=FILE, help="The application, unsigned.  [default: one made for the rehearsal]")
+@click.option("--bootloader", type=FILE, help="The bootloader, unsigned.  [default: one made for the rehearsal]")
+@click.option(
+    "--key-type",
+    type=click.Choice(["ed25519", "ecdsa-p256", "rsa-2048", "rsa-3072"]),
+    help="Type of the key that signs applications.  [default: ed25519]",
+)
+@click.option(
+    "--mode", type=click.Choice(["development", "release"]), help="How flash encryption ends.  [default: development]"
+)
+@click.option(
+    "--fe-key", type=click.Choice(["host", "device"]), help="Who makes the flash-encryption key.  [default: device]"
+)
+@click.option("--report", type=FILE, help="Write an HTML report here.")
+@click.option("--keep", type=FILE, help="Write keys, images and flash contents into this directory.")
+@click.option("--print-project", is_flag=True, help="Print a commented bootwright.toml and stop.")
+@json_option
+@click.pass_context
+def rehearse(
+    context: click.Context,
+    project: Path | None,
+    app: Path | None,
+    bootloader: Path | None,
+    key_type: str | None,
+    mode: str | None,
+    fe_key: str | None,
+    report: Path | None,
+    keep: Path | None,
+    print_project: bool,
+    as_json: bool,
+) -> None:
+    """Play the whole secure-boot chain on a virtual chip.
+
+    Keys, signatures, the first boot with all the eFuses it burns, usual boots, updates, attacks and a power cut:
+    for PROJECT (a bootwright.toml), or for a built-in project. Exit code 0 when every legitimate step succeeds and
+    every attack fails, else 1. Nothing touches a real chip.
+    """
+    if print_project:
+        from bootwright.host.settings import print_project as text
+
+        click.echo(text(), nl=False)
+        return
+    from bootwright.finding import Answer, Verdict
+    from bootwright.host.project import load_project
+    from bootwright.host.rehearse import STEP_IDS, prepare, rehearse
+
+    loaded = load_project(
+        project,
+        app_file=None if app is None else str(app),
+        bootloader_file=None if bootloader is None else str(bootloader),
+        keys_type=key_type,
+        security_mode=mode,
+        security_fe_key=fe_key,
+    )
+    inputs = prepare(loaded)
+    with _progress(len(STEP_IDS), shown=sys.stderr.isatty() and not as_json) as advance:
+        result = rehearse(inputs, on_step=advance)
+    if keep is not None:
+        from bootwright.host.rehearse import keep_artefacts
+
+        keep_artefacts(result.artefacts, keep)
+    if report is not None:
+        _write_report(result.rehearsal, report)
+    rehearsal = result.rehearsal
+    findings = (
+        *rehearsal.notes,
+        *(finding for step in rehearsal.steps for finding in step.findings if finding.verdict is not Verdict.PASS),
+    )
+    answer = Answer(
+        command="rehearse",
+        findings=findings,
+        details={
+            "project": {
+                "name": rehearsal.name,
+                "chip": rehearsal.chip,
+                "mode": rehearsal.mode,
+                "key_type": rehearsal.key_type,
+                "fe_key": rehearsal.fe_key,
+            },
+            "steps": [step.as_dict() for step in rehearsal.steps],
+        },
+    )
+    if as_json:
+        context.exit(show(answer, as_json=True))
+    _print_table(rehearsal, report)
+    context.exit(0 if answer.verdict is Verdict.PASS else 1)
+
+
+def _write_report(rehearsal: Rehearsal, path: Path) -> None:
+    from datetime import date
+
+    from bootwright.host.files import write_file
+    from bootwright.host.report import render
+
+    write_file(path, render(rehearsal, made=f"{date.today():%-d %B %Y}").encode())
+
+
+@contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr while the steps run; without a terminal there is none."""
+    if not shown:
+        yield lambda title: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(bar_width=32), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, completed=-1)
+
+        def advance(title: str) -> None:
+            progress.update(task, advance=1, description=title)
+
+        yield advance
+
+
+_STYLES = {"pass": "green", "fail": "bold red", "not_modelled": "magenta"}
+
+
+def _print_table(rehearsal: Rehearsal, report: Path | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from bootwright.finding import Verdict
+    from bootwright.host.report import badge, headline
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(
+        Text.assemble(
+            ("Bootwright rehearsal", "bold"),
+            f"  {rehearsal.name}: virtual {rehearsal.chip}, {rehearsal.key_type}, {rehearsal.mode} mode, "
+            f"flash key by the {rehearsal.fe_key}",
+        )
+    )
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=False)
+    table.add_column("step", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("why")
+    for step in rehearsal.steps:
+        why = [f for f in step.findings if f.verdict is not Verdict.PASS] or list(step.findings[:1])
+        text = Text()
+        for number, finding in enumerate(why):
+            text.append("\n" if number else "")
+            text.append(f"{finding.subject}: {finding.because}")
+            text.append(f"  {finding.code}", style="dim")
+            if finding.next:
+                text.append(f"\n  next: {finding.next}", style="yellow")
+        table.add_row(step.id, Text(badge(step), style=_STYLES[step.verdict.value]), text)
+    console.print(table)
+    for note in rehearsal.notes:
+        console.print(Text(f"note: {note.because}", style="dim"))
+    console.print(Text(headline(rehearsal), style=_STYLES[rehearsal.verdict.value]))
+    if report is not None:
+        console.print(f"report: {report}", soft_wrap=True, highlight=False)
