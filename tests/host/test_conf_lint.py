@@ -25,6 +25,7 @@ CONFIG_ESP_SIGN_KEY_FILE=/keys/ours.pem
 SECURE = """
 CONFIG_SECURE_BOOT=1
 CONFIG_SECURE_BOOT_V2_ENABLED=1
+CONFIG_SECURE_SIGNED_ON_BOOT=1
 CONFIG_SECURE_SIGNED_APPS_RSA_SCHEME=1
 CONFIG_SECURE_BOOT_SUPPORTS_RSA=1
 CONFIG_SECURE_FLASH_ENC_ENABLED=1
@@ -94,6 +95,7 @@ def test_a_sound_configuration_is_clean(extra: str) -> None:
         ("CONFIG_SECURE_BOOT_V2_ENABLED=1\n", "conf.secure_boot.off"),
         ("CONFIG_SECURE_BOOT=1\n", "conf.secure_boot.version"),
         ("CONFIG_SECURE_BOOT=1\n", "conf.secure_boot.scheme"),
+        ("CONFIG_SECURE_BOOT=1\n", "conf.secure_boot.signed_on_boot"),
         (SECURE + "CONFIG_SECURE_BOOT_SUPPORTS_RSA=n\n", "conf.off.ineffective"),
         (RELEASE, "conf.flash_encryption.off"),
         (SECURE + RELEASE + "CONFIG_SECURE_FLASH_ENCRYPTION_MODE_DEVELOPMENT=1\n", "conf.flash_encryption.both_modes"),

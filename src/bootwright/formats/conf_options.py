@@ -86,7 +86,7 @@ OPTIONS: Mapping[str, str] = MappingProxyType(
         "CONFIG_EFUSE_VIRTUAL_OFFSET": "where",
         "CONFIG_EFUSE_VIRTUAL_SIZE": "how many bytes",
         "CONFIG_ESP_MCUBOOT_WDT_ENABLE": "nothing: the watchdog is always fed",
-        "CONFIG_SECURE_SIGNED_ON_BOOT": "nothing in the compiled code",
+        "CONFIG_SECURE_SIGNED_ON_BOOT": "the first boot looks for the signature block behind the padded bootloader",
     }
 )
 
@@ -94,6 +94,5 @@ OPTIONS: Mapping[str, str] = MappingProxyType(
 DEAD: Mapping[str, str] = MappingProxyType(
     {
         "CONFIG_ESP_MCUBOOT_WDT_ENABLE": "no code reads it; the watchdog is always fed",
-        "CONFIG_SECURE_SIGNED_ON_BOOT": "the readme asks for it, no compiled code reads it",
     }
 )

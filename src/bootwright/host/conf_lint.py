@@ -263,6 +263,14 @@ def _secure_boot(conf: BootloaderConf) -> Iterator[Finding]:
             "CONFIG_SECURE_BOOT is set without CONFIG_SECURE_BOOT_V2_ENABLED; the port knows only V2",
             "add CONFIG_SECURE_BOOT_V2_ENABLED=1",
         )
+    if not conf.defined("CONFIG_SECURE_SIGNED_ON_BOOT"):
+        yield failed(
+            "conf.secure_boot.signed_on_boot",
+            conf.place("CONFIG_SECURE_BOOT"),
+            "without CONFIG_SECURE_SIGNED_ON_BOOT the first boot looks for the signature block in the wrong place and "
+            "stops",
+            "add CONFIG_SECURE_SIGNED_ON_BOOT=1",
+        )
     if not any(conf.defined(name) for name in schemes):
         yield failed(
             "conf.secure_boot.scheme",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,10 @@ from bootwright.errors import FormatError
 from bootwright.finding import Finding, Verdict, passed, warned
 from bootwright.formats.esp_image import EspImage, make_bootloader_image, verify_esp_image
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE, check_bootloader_size
+from bootwright.formats.load_header import HDR_SIZE, LoadHeader
 from bootwright.formats.mcuboot_image import MAGIC as IMAGE_MAGIC
 from bootwright.host.files import read_bytes
 
-HEADER_SIZE = 0x20  #: of an MCUboot image for this port: the loader of the first encrypted boot hard-codes it
-LOAD_MAGIC = 0xACE637D3  #: ESP_LOAD_HEADER_MAGIC, boot/espressif/include/esp_load.h
-_LOAD_HEADER = struct.Struct("<24I")
 _LARGEST_SEGMENT = 0x8000  #: bytes that a wrapped payload loads to RAM; the rest stays in flash
 
 #: where an application of each chip may be loaded: (IRAM, DRAM), two places that do not share memory
@@ -49,7 +46,7 @@ class Payload:
 
 def make_application(chip: Chip, *, size: int = 0x9000, seed: str = "application") -> bytes:
     """A payload with a valid load header and pseudo-random code, the same for the same seed."""
-    body = hashlib.shake_128(f"bootwright {seed}".encode()).digest(size - _LOAD_HEADER.size)
+    body = hashlib.shake_128(f"bootwright {seed}".encode()).digest(size - LoadHeader.size())
     return _with_load_header(chip, body)
 
 
@@ -73,12 +70,12 @@ def read_application(path: Path | None, chip: Chip, *, limit: int, seed: str) ->
             f"{path}: found an MCUboot image that is signed already, expected an unsigned application",
             "give the file that the build leaves before imgtool sign",
         )
-    if first == LOAD_MAGIC:
+    if first == LoadHeader.MAGIC:
         return Payload(data, (_read(path, data),))
-    if not any(data[:HEADER_SIZE]) and int.from_bytes(data[HEADER_SIZE : HEADER_SIZE + 4], "little") == LOAD_MAGIC:
-        return Payload(data[HEADER_SIZE:], (_read(path, data),))
+    if not any(data[:HDR_SIZE]) and int.from_bytes(data[HDR_SIZE : HDR_SIZE + 4], "little") == LoadHeader.MAGIC:
+        return Payload(data[HDR_SIZE:], (_read(path, data),))
     because = (
-        f"{path} ({size_text(len(data))}) has no load header 0x{LOAD_MAGIC:08x}; it got one, so that the chain can be "
+        f"{path} ({size_text(len(data))}) has no load header 0x{LoadHeader.MAGIC:08x}; it got one, so that the chain can be "
         "played: as it is, no chip would start it"
     )
     wrapped = _with_load_header(chip, data)
@@ -97,10 +94,18 @@ def _with_load_header(chip: Chip, body: bytes) -> bytes:
     """The body behind a load header that loads its beginning to IRAM and starts it there."""
     iram, dram = _RAM[chip.name]
     body += bytes(-len(body) % 4)
-    offset = HEADER_SIZE + _LOAD_HEADER.size
+    offset = HDR_SIZE + LoadHeader.size()
     loaded = min(len(body), _LARGEST_SEGMENT)
-    words = [LOAD_MAGIC, iram, iram, offset, loaded, dram, offset, 0]
-    return _LOAD_HEADER.pack(*words, *[0] * (24 - len(words))) + body
+    header = LoadHeader(
+        entry_addr=iram,
+        iram_dest_addr=iram,
+        iram_flash_offset=offset,
+        iram_size=loaded,
+        dram_dest_addr=dram,
+        dram_flash_offset=offset,
+        dram_size=0,
+    )
+    return header.pack() + body
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ def security_lines(mode: Mode, *, scheme: str) -> list[str]:
     options = {
         "CONFIG_SECURE_BOOT": "1",
         "CONFIG_SECURE_BOOT_V2_ENABLED": "1",
+        "CONFIG_SECURE_SIGNED_ON_BOOT": "1",
         **schemes[scheme],
         "CONFIG_SECURE_FLASH_ENC_ENABLED": "1",
         **_MODE_OPTIONS[mode],

@@ -60,6 +60,7 @@ class Project:
     keys: KeyFiles
     fe_key: FlashKey
     where: str = BUILT_IN
+    added: tuple[str, ...] = ()  #: options that the chain needs and the bootloader.conf files did not set
 
     @property
     def mode(self) -> Mode:
@@ -147,6 +148,7 @@ def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[s
         keys=keys,
         fe_key=fe_key,
         where=where,
+        added=_added(conf) if ("bootloader", "conf") in values else (),
     )
 
 
@@ -199,6 +201,10 @@ def _conf(values: Given, chip: Chip, folder: Path, where: str) -> BootloaderConf
     conf = _secured(conf, values, chip)
     check_conf(replace(conf, where=where if files is None else conf.where))
     return conf
+
+
+def _added(conf: BootloaderConf) -> tuple[str, ...]:
+    return tuple(sorted({line.name for line in conf.definitions if line.where.startswith("rehearsal:")}))
 
 
 def _made(values: Given, layout: Mapping[str, Value], chip: Chip, where: str) -> BootloaderConf:

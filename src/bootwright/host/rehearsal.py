@@ -37,6 +37,7 @@ class Step:
     console: tuple[str, ...] = ()  #: what the chip printed
     events: tuple[Event, ...] = ()
     seconds: float = 0.0
+    played: bool = True  #: False: a step that this one builds on had failed
 
     @property
     def verdict(self) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from bootwright.finding import Finding, failed, passed
 from bootwright.formats.keys import PrivateKey
@@ -78,7 +79,9 @@ def _offer(world: World, image: bytes) -> Callable[[Bench], None]:
 def bit_app(world: World, notes: Notes) -> None:
     """One bit of the application: where it lies in flash, and in an update on its way."""
     address = world.primary.address + len(world.running) // 2
-    strike(world, notes, f"One bit of the flash at {address:#x}, in the application.", lambda bench: bench.flip(address))
+    strike(
+        world, notes, f"One bit of the flash at {address:#x}, in the application.", lambda bench: bench.flip(address)
+    )
     tampered = bytearray(world.second_update)
     tampered[len(tampered) // 2] ^= 1
     what = f"An update with one bit of its payload changed, at {len(tampered) // 2:#x}."
@@ -91,7 +94,7 @@ def bit_bootloader(world: World, notes: Notes) -> None:
     signature = len(world.bootloader) - 0x1000
     for place, at in (("code", len(world.inputs.bootloader.data) // 2), ("signature block", signature + 0x400)):
         what = f"One bit of the flash at {start + at:#x}, in the bootloader's {place}."
-        strike(world, notes, what, lambda bench, at=at: bench.flip(start + at))
+        strike(world, notes, what, partial(Bench.flip, address=start + at))
 
 
 def bit_tlv(world: World, notes: Notes) -> None:
@@ -143,7 +146,7 @@ def plaintext_over_encrypted(world: World, notes: Notes) -> None:
     """Plaintext written past the encryption unit, over the application and over the bootloader."""
     for region, data in ((world.primary, world.running), (world.bench.conf.bootloader, world.bootloader)):
         what = f"The rightly signed plaintext of the {region.name} written raw to {region.address:#x}."
-        strike(world, notes, what, lambda bench, region=region, data=data: bench.flash_raw(region.address, data))
+        strike(world, notes, what, partial(Bench.flash_raw, address=region.address, data=data))
 
 
 def moved_slot(world: World, notes: Notes) -> None:
@@ -177,7 +180,9 @@ def readout(world: World, notes: Notes) -> None:
         because = f"{leaked} of {len(windows)} pieces of firmware lie in the dump as plaintext"
         notes.findings.append(failed("flash_encryption.plaintext", "flash dump", because))
     else:
-        because = f"none of {len(windows):,} pieces of firmware, {_READOUT_STEP} bytes each, lies in it: ciphertext only"
+        because = (
+            f"none of {len(windows):,} pieces of firmware, {_READOUT_STEP} bytes each, lies in it: ciphertext only"
+        )
         notes.findings.append(passed("flash_encryption.ciphertext", "flash dump", because))
     _ask_for_key(world, notes)
     _knock(world, notes)

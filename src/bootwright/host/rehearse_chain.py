@@ -86,7 +86,9 @@ def sign_app(world: World, notes: Notes) -> None:
     later = None if next_counter is None else next_counter + 1
     second = bumped(project.update.version)
     world.app = sign(world, inputs.app, project.app.version, counter, signer=inputs.signing, subject="application")
-    world.update = sign(world, inputs.update, project.update.version, next_counter, signer=inputs.signing, subject="update")
+    world.update = sign(
+        world, inputs.update, project.update.version, next_counter, signer=inputs.signing, subject="update"
+    )
     world.second_update = sign(world, inputs.update, second, later, signer=inputs.signing, subject="update")
     notes.findings += inputs.app.findings
     for name, image in (("application", world.app), ("update", world.update), ("second update", world.second_update)):
@@ -176,7 +178,9 @@ def boot(world: World, notes: Notes) -> None:
     notes.findings += [f for f in report.findings if f.verdict is Verdict.PASS]
     changed = report.flash_ops or world.bench.efuses != before
     say = failed if changed else passed
-    notes.findings.append(say("boot.usual.quiet", "chip", "flash and eFuses " + ("changed" if changed else "stay as they are")))
+    notes.findings.append(
+        say("boot.usual.quiet", "chip", "flash and eFuses " + ("changed" if changed else "stay as they are"))
+    )
 
 
 def install(world: World, notes: Notes, image: bytes, *, permanent: bool) -> None:

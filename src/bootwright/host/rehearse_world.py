@@ -10,10 +10,11 @@ from bootwright.errors import FormatError
 from bootwright.finding import Finding, Verdict, failed, passed
 from bootwright.formats.bootloader_conf import Region
 from bootwright.formats.keys import PrivateKey
+from bootwright.formats.load_header import HDR_SIZE
 from bootwright.formats.mcuboot_image import Image, ImageVersion
 from bootwright.formats.mcuboot_sign import SignOptions, sign_image
 from bootwright.host.bench import Bench, events_of
-from bootwright.host.firmware import HEADER_SIZE, Payload, size_text
+from bootwright.host.firmware import Payload, size_text
 from bootwright.host.rehearsal import Event, FlashPicture, Kind, Step
 from bootwright.host.rehearse_inputs import Inputs
 from bootwright.sim.board import Outcome
@@ -98,7 +99,7 @@ class Act:
     def skipped(self, because: str) -> Step:
         """The step when one that it builds on failed."""
         finding = failed("rehearse.step.not_played", self.id, f"not played, because {because} failed")
-        return Step(id=self.id, title=self.title, kind=self.kind, findings=(finding,))
+        return Step(id=self.id, title=self.title, kind=self.kind, findings=(finding,), played=False)
 
 
 def sign(
@@ -111,7 +112,7 @@ def sign(
     """
     options = SignOptions(
         version=ImageVersion.from_text(version),
-        header_size=HEADER_SIZE,
+        header_size=HDR_SIZE,
         pad_header=True,
         align=32,
         max_align=32,

@@ -25,7 +25,7 @@ _BADGES: Mapping[tuple[Kind, Verdict], str] = MappingProxyType(
 
 def badge(step: Step) -> str:
     """How a step came out, in a word or two."""
-    return _BADGES[step.kind, step.verdict]
+    return _BADGES[step.kind, step.verdict] if step.played else "not played"
 
 
 def headline(rehearsal: Rehearsal) -> str:

@@ -1,0 +1,105 @@
+"""From the finished world to the pictures of the report: which eFuses changed, and who trusts whom because of what."""
+
+from __future__ import annotations
+
+from bootwright.chips.efuses import Efuses, FieldChange, diff
+from bootwright.finding import Finding, Verdict
+from bootwright.formats.esp_secure_boot import key_digest_v2
+from bootwright.formats.mcuboot_verify import verify_image
+from bootwright.host.rehearsal import FuseChange, Link
+from bootwright.host.rehearse_world import World, version_in
+
+
+def fuse_changes(world: World) -> tuple[FuseChange, ...]:
+    """Every eFuse field that differs from a new chip's."""
+    after = world.bench.efuses
+    before = Efuses.blank(world.bench.machine.chip, revision=after.revision)
+    return tuple(_row(after, change) for change in diff(before, after))
+
+
+def _row(after: Efuses, change: FieldChange) -> FuseChange:
+    block = after.chip.blocks[change.block]
+    return FuseChange(
+        name=change.name,
+        block=f"BLOCK{block.number}" + (f" ({block.name})" if block.number else ""),
+        bit=change.bit,
+        width=change.width,
+        before=_value(change.before, change.width),
+        after=_value(change.after, change.width) if change.after is not None else "hidden (read-protected)",
+        meaning=_MEANINGS.get(change.name, ""),
+        reversible=change.reversible,
+    )
+
+
+def _value(value: int | bytes | None, width: int) -> str:
+    if value is None:
+        return "not readable"
+    if isinstance(value, bytes):
+        return "zeros" if not any(value) else f"{value.hex()[:16]}…"
+    return str(value) if width < 8 else f"{value:#x}"
+
+
+#: what people want to know about the fields that a first boot burns
+_MEANINGS = {
+    "SECURE_BOOT_EN": "the ROM verifies the bootloader from now on",
+    "SECURE_BOOT_KEY_REVOKE1": "digest slot 1 can never be used",
+    "SECURE_BOOT_KEY_REVOKE2": "digest slot 2 can never be used",
+    "SPI_BOOT_CRYPT_CNT": "flash encryption is on while an odd number of bits is set",
+    "DIS_DIRECT_BOOT": "the ROM starts nothing but a verified bootloader",
+    "DIS_DOWNLOAD_ICACHE": "download mode cannot read decrypted flash through the cache",
+    "DIS_DOWNLOAD_MANUAL_ENCRYPT": "the ROM loader no longer encrypts for a host",
+    "DIS_PAD_JTAG": "JTAG on the pins is closed",
+    "DIS_USB_JTAG": "JTAG over USB is closed",
+    "SOFT_DIS_JTAG": "JTAG is closed in software",
+}
+
+
+def chain_links(world: World) -> tuple[Link, ...]:
+    """The chain of trust as the last usual boot found it."""
+    report = world.last_boot
+    if report is None:
+        return ()
+    efuses, bootloader = world.bench.efuses, world.bench.conf.bootloader
+    digest = key_digest_v2(world.inputs.secure_boot.public)
+    number = efuses.find_key("SECURE_BOOT_DIGEST0")
+    block = "none" if number is None else efuses.chip.block(number).name
+    sector = bootloader.address + len(world.bootloader) - 0x1000
+    rom = [finding for finding in report.findings if finding.code.startswith("rom.")]
+    image = world.bench.read(world.primary, len(world.running))
+    mcuboot = verify_image(image, [world.inputs.signing.public], subject="application")
+    loader = [finding for finding in report.findings if finding.code.startswith("port.load")]
+    protections = []
+    if number is not None:
+        protections.append("write-protected" if efuses.block_write_protected(number) else "open to writes")
+        protections.append("hidden" if efuses.read_protected(number) else "readable, as the ROM needs it")
+    return (
+        Link("Key digest", f"eFuse {block}", f"{digest.hex()[:16]}…", "burned at the first boot", tuple(protections)),
+        Link(
+            "Signature block",
+            f"flash, {sector:#x}",
+            world.inputs.secure_boot.key_type.value.upper(),
+            "the ROM checks",
+            _passed(rom, "rom.secure_boot"),
+        ),
+        Link(
+            "Bootloader",
+            f"flash, {bootloader.address:#x}",
+            f"{len(world.bootloader):,} bytes signed",
+            "the ROM checks",
+            _passed(rom, "rom.image"),
+        ),
+        Link(
+            "Application",
+            f"primary slot, {world.primary.address:#x}",
+            f"version {version_in(world.running)}",
+            "MCUboot checks (model)",
+            _passed(mcuboot, "image."),
+        ),
+        Link("Running code", "RAM", "the application", "the port's loader checks (model)", _passed(loader, "port.")),
+    )
+
+
+def _passed(findings: tuple[Finding, ...] | list[Finding], prefix: str) -> tuple[str, ...]:
+    """What the checks said that passed, shortened to fit a picture."""
+    said = [f.because for f in findings if f.code.startswith(prefix) and f.verdict is Verdict.PASS]
+    return tuple(text if len(text) <= 90 else text[:88].rsplit(" ", 1)[0] + " …" for text in dict.fromkeys(said))
