@@ -241,8 +241,9 @@ def _validate_slot(loader: Loader, slot: int, status: Status, expected: SwapType
             loader.probe.log("ERR", "Insufficient version in secondary slot")
             loader.mark("refuse downgrade", status)
             yield from loader.scramble_slot(place, "erase refused image")
-            because = f"version {header.version} is lower than the {primary.version} in the primary slot"
-            return failed("mcuboot.image.downgrade", place.area.name, because)
+            fault = _downgrade(loader)
+            loader.probe.refused(fault)
+            return fault
     if fault is None:
         wrong = header_fault(header, place.area)
         if wrong:
@@ -253,6 +254,7 @@ def _validate_slot(loader: Loader, slot: int, status: Status, expected: SwapType
         name = "primary" if slot == PRIMARY else "secondary"
         loader.probe.log("ERR", f"Image in the {name} slot is not valid!")
         if slot == SECONDARY:
+            loader.probe.refused(fault)
             loader.mark("erase invalid image", status)
             yield from loader.scramble_slot(place, "erase invalid image")
     return fault
@@ -295,6 +297,7 @@ def _perform(loader: Loader, status: Status) -> Program[None]:
         raise halted("mcuboot.swap_type", loader.place(PRIMARY).area.name, because)
     if swap_type != SwapType.REVERT and _is_downgrade(loader):
         loader.probe.log("INF", f"Image {loader.image} in slot 1 erased due to downgrade prevention")
+        loader.probe.refused(_downgrade(loader))
         loader.mark("refuse downgrade", status)
         yield from loader.scramble_slot(loader.place(SECONDARY), "erase refused image")
         loader.swap_type = SwapType.NONE
@@ -347,6 +350,17 @@ def _size_of(loader: Loader, slot: int) -> int:
         total = size - header.tlv_offset - header.protect_tlv_size
         loader.unprotected_tlv_size[loader.image][slot] = total & 0xFFFF
     return size
+
+
+def _downgrade(loader: Loader) -> Finding:
+    """Why the update is a step back."""
+    if loader.config.security_counter and loader.config.mode.swaps:
+        offered, running = (security_counter(loader, slot) for slot in (SECONDARY, PRIMARY))
+        because = f"security counter {offered} is lower than the {running} of the primary slot"
+    else:
+        offered_version, running_version = loader.header(SECONDARY).version, loader.header(PRIMARY).version
+        because = f"version {offered_version} is lower than the {running_version} in the primary slot"
+    return failed("mcuboot.image.downgrade", loader.place(SECONDARY).area.name, because)
 
 
 def _is_downgrade(loader: Loader) -> bool:

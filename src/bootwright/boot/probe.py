@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Hashable
 from typing import Protocol
 
+from bootwright.finding import Finding
 from bootwright.flash import Flash
 
 
@@ -18,6 +19,10 @@ class Probe(Protocol):
 
     def log(self, level: str, text: str) -> None:
         """A console line; `level` is INF, WRN or ERR."""
+        ...
+
+    def refused(self, finding: Finding) -> None:
+        """An update was refused, and why; the boot goes on with what runs."""
         ...
 
     def mark(self, key: Hashable) -> None:
@@ -40,6 +45,9 @@ class Unwatched:
 
     def log(self, level: str, text: str) -> None:
         """Drop the line."""
+
+    def refused(self, finding: Finding) -> None:
+        """Drop the finding."""
 
     def mark(self, key: Hashable) -> None:
         """Drop the mark."""

@@ -75,8 +75,8 @@ def read_application(path: Path | None, chip: Chip, *, limit: int, seed: str) ->
     if not any(data[:HDR_SIZE]) and int.from_bytes(data[HDR_SIZE : HDR_SIZE + 4], "little") == LoadHeader.MAGIC:
         return Payload(data[HDR_SIZE:], (_read(path, data),))
     because = (
-        f"{path} ({size_text(len(data))}) has no load header 0x{LoadHeader.MAGIC:08x}; it got one, so that the chain can be "
-        "played: as it is, no chip would start it"
+        f"{path} ({size_text(len(data))}) has no load header {LoadHeader.MAGIC:#010x}; it got one, so that the chain "
+        "can be played: as it is, no chip would start it"
     )
     wrapped = _with_load_header(chip, data)
     return Payload(

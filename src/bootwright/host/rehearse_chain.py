@@ -134,11 +134,12 @@ def first_boot(world: World, notes: Notes) -> None:
     """Let the bootloader close the chip, and look whether it did."""
     bench = world.bench
     report = notes.heard(bench.boot())
+    closed = expect_running(world, notes, report, world.app, "boot.first")
     for program in report.efuse_programs:
         if program.fields:
             name = bench.machine.chip.block(program.block).name
-            notes.findings.append(passed("efuse.burned", name, ", ".join(program.fields)))
-    if not expect_running(world, notes, report, world.app, "boot.first"):
+            notes.findings.append(passed("efuse.burned", name, f"burned {', '.join(program.fields)}"))
+    if not closed:
         return
     efuses, chip = bench.efuses, bench.machine.chip
     for name, field in (

@@ -200,8 +200,9 @@ def expect_running(world: World, notes: Notes, report: BootReport, image: bytes,
 
 
 def failures(report: BootReport) -> tuple[Finding, ...]:
-    """Every check that said no during a boot, a usual one that refused an update included."""
-    return tuple(dict.fromkeys(f for f in report.findings if f.verdict is Verdict.FAIL))
+    """Every check that said no; in a boot that goes on, those that refused an update."""
+    verdict = Verdict.WARN if report.booted else Verdict.FAIL
+    return tuple(dict.fromkeys(finding for finding in report.findings if finding.verdict is verdict))
 
 
 def sized(data: bytes) -> str:

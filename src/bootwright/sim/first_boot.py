@@ -5,12 +5,12 @@ Source: MCUboot 2d4bacc3, boot/espressif/main.c. Its build defines NDEBUG, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bootwright.boot.loader import boot_go
 from bootwright.boot.outcome import Booted, NoImage, Panic, Recovery
 from bootwright.boot.probe import Unwatched
-from bootwright.finding import passed
+from bootwright.finding import Finding, Verdict, passed
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.sim.app_start import start_application
 from bootwright.sim.board import Board, Ended, Outcome, Steps
@@ -66,7 +66,7 @@ class McubootPort:
     def _boot_go(self, run: Run) -> Steps[Booted]:
         """MCUboot's own part: validate, swap, choose; a failure burns nothing."""
         config = boot_config(self.conf, self.keys, encryption_active=self.conf.flash_encryption and run.encryption_on)
-        outcome = yield from boot_go(run.board.flash, config, probe=_Log(run.board))
+        outcome = yield from boot_go(run.board.flash, config, probe=_Watch(run))
         if isinstance(outcome, Booted):
             because = f"version {outcome.version} in the slot at {outcome.image_offset:#x} is valid"
             run.findings.append(passed("mcuboot.image", f"slot at {outcome.image_offset:#x}", because))
@@ -84,17 +84,21 @@ class McubootPort:
         raise halted("mcuboot.no_image", "slots", "MCUboot finds no image that it would start", "flash a valid image")
 
 
-class _Log(Unwatched):
-    """Puts MCUboot's lines on the board's console."""
+class _Watch(Unwatched):
+    """Puts MCUboot's lines on the board's console, and keeps why it refused an update."""
 
-    __slots__ = ("_board",)
+    __slots__ = ("_run",)
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, run: Run) -> None:
+        self._run = run
 
     def log(self, level: str, text: str) -> None:
         """One line of MCUboot's own."""
-        self._board.log(f"[{level}] {text}")
+        self._run.board.log(f"[{level}] {text}")
+
+    def refused(self, finding: Finding) -> None:
+        """A warning: the boot goes on with the image that runs."""
+        self._run.findings.append(replace(finding, verdict=Verdict.WARN))
 
 
 def _start(run: Run) -> None:
