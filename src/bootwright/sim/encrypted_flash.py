@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from bootwright.chips.efuses import Efuses
 from bootwright.errors import NotModelledError, SiliconError
@@ -23,6 +24,8 @@ from bootwright.formats.esp_flash_encryption import (
 
 _Transform = Callable[[bytes, int], bytes]
 
+ERASED_PIECE = 1 << 16  #: bytes of erased flash that are encrypted together
+
 
 @dataclass(frozen=True, slots=True)
 class FlashCipher:
@@ -30,6 +33,21 @@ class FlashCipher:
 
     encrypt: _Transform = field(repr=False)
     decrypt: _Transform = field(repr=False)
+    _erased: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+    def erased(self, address: int, length: int) -> bytes:
+        """The ciphertext of `length` bytes of 0xFF.
+
+        The port writes it over every range that it erases, 256 bytes at a time; encrypting it in large pieces, once,
+        is what makes that quick.
+        """
+        base = address - address % ERASED_PIECE
+        if address + length > base + ERASED_PIECE:
+            return self.encrypt(b"\xff" * length, address)
+        piece = self._erased.get(base)
+        if piece is None:
+            piece = self._erased[base] = self.encrypt(b"\xff" * ERASED_PIECE, base)
+        return piece[address - base : address - base + length]
 
 
 def is_encryption_on(efuses: Efuses) -> bool:
@@ -37,6 +55,7 @@ def is_encryption_on(efuses: Efuses) -> bool:
     return bool(efuses.true_number(efuses.chip.flash_encryption.counter_field).bit_count() & 1)
 
 
+@lru_cache(maxsize=8)
 def cipher_of(efuses: Efuses) -> FlashCipher:
     """The encryption unit keyed as the eFuses say; without a key it works with zeros.
 
@@ -149,6 +168,8 @@ class EncryptedFlash:
                 f"encrypted write of {len(plain):#x} bytes at {address:#x} is not made of whole blocks of {BLOCK_SIZE}",
                 "align address and length to the encryption block",
             )
+        if plain.count(0xFF) == len(plain):
+            return self._cipher.erased(address, len(plain))
         return self._cipher.encrypt(plain, address)
 
     def apply(self, op: FlashOp) -> None:
