@@ -8,6 +8,7 @@ from typing import Any
 
 from bootwright.boot.loader import boot_go, set_confirmed, set_pending
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic, Recovery
+from bootwright.boot.recovery import RecoveryState, SerialRecovery
 from bootwright.boot.runs import Run, Runs, final, stretches
 from bootwright.boot.sectors import Sectors, stand_in_cipher
 from bootwright.boot.trace import Trace, compact, unpack
@@ -43,7 +44,9 @@ class Player:
             "set_confirmed": self._set_confirmed,
             "flash_put": self._flash_put,
             "sweep": self._sweep,
+            "serial": self._serial,
         }
+        self._recovery: SerialRecovery | None = None
 
     def play(self) -> Iterator[str]:
         """All differences, in order."""
@@ -82,7 +85,29 @@ class Player:
                 yield f"returned {end.value}, the trace has {step['rc']}"
         yield from self._flash_differs(step["sha256"])
 
+    def _serial(self, step: Mapping[str, Any]) -> Iterator[str]:
+        if self._recovery is None or self._recovery.state is not RecoveryState.WAITING:
+            self._recovery = SerialRecovery(self.flash, self.trace.config, probe=self.runs.probe)
+        program = self._recovery.receive(bytes.fromhex(step["rx_hex"]))
+        rows: list[OpRow] = []
+        sent = b""
+        try:
+            while True:
+                op = next(program)
+                rows.append(op_row(op, self.flash))
+                self.flash.apply(op)
+        except StopIteration as end:
+            sent = end.value
+        yield from _ops_differ(rows, step["ops"])
+        if sent.hex() != step["tx_hex"]:
+            yield f"answered {sent!r}, the trace has {bytes.fromhex(step['tx_hex'])!r}"
+        expected = "panic" if step["state"] in PANICS else step["state"]
+        if self._recovery.state != expected:
+            yield f"is {self._recovery.state.value} afterwards, the trace has {step['state']}"
+        yield from self._flash_differs(step["sha256"])
+
     def _boot(self, step: Mapping[str, Any]) -> Iterator[str]:
+        self._recovery = None
         stop = step.get("stop_before_op")
         program = boot_go(self.flash, self.trace.config, probe=self.runs.probe)
         rows: list[OpRow] = []

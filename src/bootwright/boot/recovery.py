@@ -1,0 +1,317 @@
+"""Serial recovery: what the bootloader answers on its console, byte for byte, and what it does to the flash.
+
+It erases and writes the primary slot of an image, checks nothing of what it writes, and leaves only by a reset.
+Sources: boot/boot_serial/src/boot_serial.c, zcbor_bulk.c, boot/espressif/port/serial_adapter.c (MCUboot 2d4bacc3);
+the options are the port's: no echo, no hash, no image state, no slot info, upload into the primary slot.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bootwright.boot.config import BootConfig, Mode, SerialErase
+from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, Header, parse_header
+from bootwright.boot.layout import PRIMARY, SECONDARY, Place
+from bootwright.boot.loader import STRATEGIES
+from bootwright.boot.loader_state import Loader
+from bootwright.boot.outcome import HaltError
+from bootwright.boot.probe import UNWATCHED, Probe
+from bootwright.boot.recovery_cbor import CborError, read_map
+from bootwright.boot.swap_type import SwapType
+from bootwright.boot.validate import validate_image
+from bootwright.flash import Flash, Program
+
+INPUT_SIZE = 513  #: in_buf and dec_buf: MCUBOOT_SERIAL_MAX_RECEIVE_SIZE + 1
+FRAME_MTU = 124  #: BOOT_SERIAL_FRAME_MTU
+PACKET_START, PACKET_CONTINUED = b"\x06\x09", b"\x04\x14"
+OP_READ, OP_WRITE = 0, 2
+GROUP_OS, GROUP_IMAGE = 0, 1
+EUNKNOWN, EINVAL, ENOTSUP = 1, 3, 8
+
+_UPLOAD_KEYS = {"image": "uint", "data": "bytes", "len": "size", "off": "size"}
+
+
+class RecoveryState(StrEnum):
+    """What recovery does next."""
+
+    WAITING = "waiting"
+    RESET = "reset"
+    PANIC = "panic"  #: an assertion failed
+
+
+@dataclass(slots=True)
+class _Upload:
+    """The static variables of bs_upload; they live until the reset."""
+
+    image: int = 0
+    size: int = 0
+    offset: int = 0
+    not_yet_erased: int = 0
+    status_sector: int = 0
+
+
+class SerialRecovery:
+    """One stay in serial recovery. Feed it what the host sends; it yields flash operations and returns what it says."""
+
+    def __init__(self, flash: Flash, config: BootConfig, *, probe: Probe = UNWATCHED) -> None:
+        self.state = RecoveryState.WAITING
+        self._flash = flash
+        self._config = config
+        self._probe = probe
+        self._line = b""
+        self._packet = bytearray()
+        self._upload = _Upload()
+        self._commands: dict[tuple[int, int], Callable[[int, bytes], Program[bytes]]] = {
+            (GROUP_OS, 1): self._console_echo,
+            (GROUP_OS, 5): self._reset,
+            (GROUP_IMAGE, 0): self._image_state,
+            (GROUP_IMAGE, 1): self._image_upload,
+        }
+
+    def receive(self, data: bytes) -> Program[bytes]:
+        """Take bytes from the wire; returns the bytes sent back."""
+        answer = b""
+        for at in range(len(data)):
+            if self.state is not RecoveryState.WAITING:
+                break
+            self._line += data[at : at + 1]
+            if self._line.endswith(b"\n"):
+                line, self._line = self._line, b""
+                answer += yield from self._take_line(line)
+            elif len(self._line) == INPUT_SIZE:
+                self._line = b""
+        return answer
+
+    def _take_line(self, line: bytes) -> Program[bytes]:
+        """boot_serial_read_console: an empty line hands the packet in the buffer over once more."""
+        if line.startswith(PACKET_START):
+            self._packet.clear()
+            ready = self._decode(line[2:])
+        elif line.startswith(PACKET_CONTINUED):
+            ready = self._decode(line[2:])
+        else:
+            ready = len(line) == 1
+        if not ready:
+            return b""
+        return (yield from self._take_packet())
+
+    def _decode(self, text: bytes) -> bool:
+        """boot_serial_in_dec: whether the packet is complete and its checksum right."""
+        decoded = decode_base64(text, INPUT_SIZE - len(self._packet))
+        if decoded is None:
+            return False
+        self._packet += decoded
+        length = len(self._packet) - 2
+        if length <= 0 or int.from_bytes(self._packet[:2], "big") != length:
+            return False
+        if length <= 2 or binascii.crc_hqx(bytes(self._packet[2:]), 0):
+            return False
+        del self._packet[-2:]
+        return True
+
+    def _take_packet(self) -> Program[bytes]:
+        """boot_serial_input: dispatch by group and command; other operations get no answer."""
+        packet = bytes(self._packet[2:])
+        if len(packet) < 8:
+            return b""
+        operation, length = packet[0] & 7, int.from_bytes(packet[2:4], "big")
+        if operation not in (OP_READ, OP_WRITE) or length < len(packet) - 8:
+            return b""
+        command = self._commands.get((int.from_bytes(packet[4:6], "big"), packet[7]), self._unsupported)
+        try:
+            body = yield from command(operation, packet[8:])
+        except HaltError:
+            self.state = RecoveryState.PANIC
+            return b""
+        header = bytes([packet[0] + 1, 0]) + len(body).to_bytes(2, "big") + packet[4:8]
+        self._packet[2:10] = header
+        return _framed(header + body)
+
+    def _unsupported(self, operation: int, body: bytes) -> Program[bytes]:
+        return _rc(ENOTSUP)
+        yield
+
+    def _console_echo(self, operation: int, body: bytes) -> Program[bytes]:
+        return _rc(0)
+        yield
+
+    def _reset(self, operation: int, body: bytes) -> Program[bytes]:
+        self.state = RecoveryState.RESET
+        return _rc(0)
+        yield
+
+    def _image_state(self, operation: int, body: bytes) -> Program[bytes]:
+        """bs_list: the slots that hold a valid image; setting a state is not compiled in."""
+        if operation != OP_READ:
+            return _rc(ENOTSUP)
+        loader = Loader(self._flash, self._config, self._probe)
+        listed = b""
+        for image in range(len(self._config.images)):
+            loader.image = image
+            for slot in (PRIMARY, SECONDARY):
+                header = self._valid_header(loader, slot)
+                if header is not None:
+                    number = _key("image") + _uint(image) if len(self._config.images) > 1 else b""
+                    shown = header.version.removesuffix("+0").replace("+", ".")
+                    listed += b"\xbf" + number + _key("slot") + _uint(slot) + _key("version") + _key(shown) + b"\xff"
+        return b"\xbf" + _key("images") + b"\x9f" + listed + b"\xff\xff"
+        yield
+
+    def _valid_header(self, loader: Loader, slot: int) -> Header | None:
+        start = 0
+        if loader.config.mode is Mode.OFFSET and slot == SECONDARY:
+            start = 0 if loader.requested_swap() is SwapType.REVERT else loader.layout.sector_size
+            loader.secondary_offset[loader.image] = start
+        data = loader.esp.read(loader.place(slot).area, start, HEADER_SIZE)
+        if data is None:
+            return None
+        header = parse_header(data)
+        if header.magic != IMAGE_MAGIC:
+            return None
+        loader.headers[loader.image][slot] = header
+        limit = STRATEGIES[loader.config.mode].max_image_size(loader)
+        return header if validate_image(loader, slot, max_size=limit) is None else None
+
+    def _image_upload(self, operation: int, body: bytes) -> Program[bytes]:
+        """bs_upload: the answer to one chunk."""
+        try:
+            wanted = read_map(body, _UPLOAD_KEYS)
+        except CborError:
+            return _rc(EINVAL)
+        offset, chunk = wanted.get("off"), wanted.get("data")
+        if not isinstance(offset, int) or not isinstance(chunk, bytes):
+            return _rc(EINVAL)
+        upload = self._upload
+        image, size = wanted.get("image", 0), wanted.get("len")
+        if offset == 0 and isinstance(image, int):
+            upload.image = image
+        if upload.image >= len(self._config.images):
+            return _rc(EINVAL)
+        loader = Loader(self._flash, self._config, self._probe)
+        loader.image = upload.image
+        place = loader.place(PRIMARY)
+        if offset == 0:
+            begun = yield from self._begin(loader, place, size if isinstance(size, int) else None)
+            if not begun:
+                return _rc(EINVAL)
+        elif offset != upload.offset:
+            return _rc(0, upload.offset)
+        elif upload.offset + len(chunk) > upload.size:
+            return _rc(EINVAL)
+        rc = yield from self._store(loader, place, chunk)
+        return _rc(rc, upload.offset)
+
+    def _begin(self, loader: Loader, place: Place, size: int | None) -> Program[bool]:
+        """The first chunk: room is made, for the whole slot or step by step."""
+        upload, step = self._upload, loader.layout.sector_size
+        upload.offset = 0
+        if self._config.serial is SerialErase.PROGRESSIVE:
+            upload.status_sector = place.status_offset // step * step
+        if size is None or size > place.area.size:
+            return False
+        if self._config.serial is SerialErase.PROGRESSIVE:
+            upload.not_yet_erased = 0
+        else:
+            done = yield from loader.erase_region(place, 0, place.area.size, "erase slot for upload")
+            if not done:
+                return False
+        upload.size = size
+        return True
+
+    def _store(self, loader: Loader, place: Place, chunk: bytes) -> Program[int]:
+        """Write a chunk; what does not fill a flash word is left for the next one, except at the end."""
+        upload, align = self._upload, loader.layout.write_size
+        if self._config.serial is SerialErase.PROGRESSIVE:
+            upload.not_yet_erased = yield from _erase_range(
+                loader, place, upload.not_yet_erased, upload.offset + len(chunk) - 1
+            )
+            if upload.not_yet_erased < 0:
+                return EINVAL
+        rest = len(chunk) % align
+        whole = len(chunk) - rest
+        if upload.offset + len(chunk) < upload.size:
+            rest = 0
+        written = yield from _written(loader, place, upload.offset, chunk[:whole])
+        if written and rest:
+            tail = chunk[whole : whole + rest] + b"\xff" * (align - rest)
+            written = yield from _written(loader, place, upload.offset + whole, tail)
+        if not written:
+            return EINVAL
+        upload.offset += whole + rest
+        if upload.offset == upload.size and self._config.serial is SerialErase.PROGRESSIVE:
+            end = yield from _erase_range(loader, place, upload.status_sector, upload.status_sector)
+            if end < 0:
+                return EUNKNOWN
+        return 0
+
+
+def _written(loader: Loader, place: Place, offset: int, data: bytes) -> Program[bool]:
+    if not data:
+        return offset <= place.area.size
+    ops = loader.esp.write(place.area, offset, data, "write upload")
+    if ops is None:
+        return False
+    yield from ops
+    return True
+
+
+def _erase_range(loader: Loader, place: Place, start: int, end: int) -> Program[int]:
+    """erase_range: sectors from `start` to the one that holds `end`; where to go on, negative where it fails."""
+    if end >= place.area.size:
+        return -EINVAL
+    if end < start:
+        return start
+    step = loader.layout.sector_size
+    size = end // step * step + step - start
+    if start < 0:
+        return -EINVAL
+    done = yield from loader.erase_region(place, start, size, "erase ahead of upload")
+    return start + size if done else -EINVAL
+
+
+def decode_base64(text: bytes, room: int) -> bytes | None:
+    """mbedtls_base64_decode: line ends are skipped, digits behind the last group of four are dropped."""
+    digits = text.replace(b"\r\n", b"").replace(b"\n", b"")
+    body = digits.rstrip(b" ").rstrip(b"=")
+    padding = len(digits.rstrip(b" ")) - len(body)
+    if padding > 2 or body.translate(None, _BASE64_DIGITS):
+        return None
+    count = len(body) + padding
+    if (6 * count + 7) // 8 - padding > room:
+        return None
+    return base64.b64decode((body + b"=" * padding)[: count // 4 * 4])
+
+
+_BASE64_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def _framed(packet: bytes) -> bytes:
+    """boot_serial_output: length, packet and CRC in base64, cut into console lines."""
+    total = (len(packet) + 2).to_bytes(2, "big") + packet + binascii.crc_hqx(packet, 0).to_bytes(2, "big")
+    text = base64.b64encode(total)
+    pieces = [text[at : at + FRAME_MTU] for at in range(0, len(text), FRAME_MTU)]
+    return b"".join((PACKET_CONTINUED if n else PACKET_START) + piece + b"\n" for n, piece in enumerate(pieces))
+
+
+def _rc(code: int, offset: int | None = None) -> bytes:
+    tail = _key("off") + _uint(offset) if code == 0 and offset is not None else b""
+    return b"\xbf" + _key("rc") + _uint(code) + tail + b"\xff"
+
+
+def _key(text: str) -> bytes:
+    return _head(0x60, len(text)) + text.encode()
+
+
+def _uint(value: int) -> bytes:
+    return _head(0, value)
+
+
+def _head(major: int, value: int) -> bytes:
+    if value < 24:
+        return bytes([major | value])
+    size = 1 if value < 1 << 8 else 2 if value < 1 << 16 else 4
+    return bytes([major | {1: 24, 2: 25, 4: 26}[size]]) + value.to_bytes(size, "big")
