@@ -5,10 +5,8 @@ from bootwright.boot.trace import parse_trace
 from bootwright.boot.trace_play import play
 from bootwright.errors import FormatError
 
-SERIAL = [name for name in trace_names() if name.startswith("serial")]
 
-
-@pytest.mark.parametrize("name", sorted(set(trace_names()) - set(SERIAL)))
+@pytest.mark.parametrize("name", trace_names())
 def test_the_model_does_what_the_real_code_did(name: str) -> None:
     assert play(parse_trace(trace_document(name))) == ()
 
@@ -26,3 +24,17 @@ def test_a_difference_names_the_first_differing_operation_on_both_sides() -> Non
 def test_another_schema_is_refused() -> None:
     with pytest.raises(FormatError, match="found schema 2, expected 1"):
         parse_trace({"schema": 2})
+
+
+def test_a_malformed_step_is_one_clear_error() -> None:
+    document = trace_document("no-pending-scratch-none")
+    del document["steps"][0]["outcome"]
+    with pytest.raises(FormatError, match="not a trace of schema 1: KeyError: 'outcome'"):
+        play(parse_trace(document))
+
+
+def test_a_flash_that_was_changed_is_refused() -> None:
+    document = trace_document("no-pending-scratch-none")
+    document["flash"]["sha256"] = "0" * 64
+    with pytest.raises(FormatError, match="another hash than the trace says"):
+        parse_trace(document)

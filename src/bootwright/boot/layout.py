@@ -12,25 +12,12 @@ from functools import lru_cache
 from bootwright.boot.config import BootConfig, Mode
 from bootwright.boot.outcome import halted
 from bootwright.flash import Area
-
-MAGIC_SIZE = 16
-MAGIC_8 = bytes.fromhex("77c295f360d2ef7f3552500f2cb67980")
-MAGIC_TAIL = bytes.fromhex("2de15d29410b8d77679c110f1f8a")
+from bootwright.formats.mcuboot_trailer import TrailerGeometry, boot_magic
 
 PRIMARY, SECONDARY = 0, 1
 
 #: BOOT_STATUS_STATE_COUNT: status bytes for each sector index
 STATES = {Mode.SCRATCH: 3, Mode.MOVE: 3, Mode.OFFSET: 2, Mode.OVERWRITE: 3}
-
-
-def magic_of(max_align: int) -> bytes:
-    """boot_img_magic: builds that align by more than 8 carry the alignment in the magic."""
-    return MAGIC_8 if max_align == 8 else max_align.to_bytes(2, "little") + MAGIC_TAIL
-
-
-def align_up(value: int, step: int) -> int:
-    """The next multiple of `step`."""
-    return -(-value // step) * step
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,55 +111,58 @@ class Layout:
         return index
 
 
-def _place(area: Area, *, status_size: int, entries: int, config: BootConfig) -> Place:
-    align = config.max_align
-    image_ok = (area.size - MAGIC_SIZE - align) // align * align
-    copy_done = image_ok - align
-    swap_info = copy_done - align
-    tlv_sizes = swap_info - align
+def _place(area: Area, geometry: TrailerGeometry, *, scratch: bool, config: BootConfig) -> Place:
+    entries = geometry.states if scratch else geometry.states * geometry.max_sectors
+    size = geometry.scratch_trailer_size if scratch else geometry.trailer_size
+    magic_write = geometry.magic // geometry.max_align * geometry.max_align
     return Place(
         area=area,
         sectors=-(-area.size // config.sector_size),
-        status_size=status_size,
-        status=area.size - status_size,
+        status_size=size,
+        status=area.size - size,
         status_entries=entries,
-        swap_size=tlv_sizes - align if config.mode is Mode.OFFSET else tlv_sizes,
-        tlv_sizes=tlv_sizes,
-        swap_info=swap_info,
-        copy_done=copy_done,
-        image_ok=image_ok,
-        magic=area.size - MAGIC_SIZE,
-        magic_write=(area.size - MAGIC_SIZE) // align * align,
+        swap_size=geometry.swap_size,
+        tlv_sizes=geometry.swap_info - geometry.max_align,
+        swap_info=geometry.swap_info,
+        copy_done=geometry.copy_done,
+        image_ok=geometry.image_ok,
+        magic=geometry.magic,
+        magic_write=magic_write,
+    )
+
+
+def _geometry(area: Area, config: BootConfig) -> TrailerGeometry:
+    return TrailerGeometry(
+        slot_size=area.size,
+        max_align=config.max_align,
+        write_size=config.write_align,
+        max_sectors=config.max_img_sectors,
+        states=STATES[config.mode],
+        tlv_sizes_saved=config.mode is Mode.OFFSET,
     )
 
 
 @lru_cache(maxsize=64)
 def layout_of(config: BootConfig) -> Layout:
     """The layout that follows from a build."""
-    states = STATES[config.mode]
-    magic_size = align_up(MAGIC_SIZE, config.max_align)
-    info = config.max_align * (5 if config.mode is Mode.OFFSET else 4) + magic_size
-    entries = states * config.max_img_sectors
-    slot_trailer = entries * config.write_align + info
-    scratch_trailer = states * config.write_align + info
-    magic = magic_of(config.max_align)
+    first = _geometry(config.images[0].primary, config)
+    magic = boot_magic(config.max_align)
+    scratch = config.scratch if config.mode is Mode.SCRATCH else None
     return Layout(
         slots=tuple(
             (
-                _place(pair.primary, status_size=slot_trailer, entries=entries, config=config),
-                _place(pair.secondary, status_size=slot_trailer, entries=entries, config=config),
+                _place(pair.primary, _geometry(pair.primary, config), scratch=False, config=config),
+                _place(pair.secondary, _geometry(pair.secondary, config), scratch=False, config=config),
             )
             for pair in config.images
         ),
-        scratch=None
-        if config.scratch is None or config.mode is not Mode.SCRATCH
-        else _place(config.scratch, status_size=scratch_trailer, entries=states, config=config),
-        trailer_size=slot_trailer,
-        scratch_trailer_size=scratch_trailer,
+        scratch=None if scratch is None else _place(scratch, _geometry(scratch, config), scratch=True, config=config),
+        trailer_size=first.trailer_size,
+        scratch_trailer_size=first.scratch_trailer_size,
         write_size=config.write_align,
         max_align=config.max_align,
         sector_size=config.sector_size,
         max_img_sectors=config.max_img_sectors,
         magic=magic,
-        magic_write=b"\xff" * (magic_size - MAGIC_SIZE) + magic,
+        magic_write=b"\xff" * (first.magic_field_size - len(magic)) + magic,
     )

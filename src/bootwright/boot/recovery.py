@@ -30,6 +30,7 @@ FRAME_MTU = 124  #: BOOT_SERIAL_FRAME_MTU
 PACKET_START, PACKET_CONTINUED = b"\x06\x09", b"\x04\x14"
 OP_READ, OP_WRITE = 0, 2
 GROUP_OS, GROUP_IMAGE = 0, 1
+UPLOAD = (GROUP_IMAGE, 1)
 EUNKNOWN, EINVAL, ENOTSUP = 1, 3, 8
 
 _UPLOAD_KEYS = {"image": "uint", "data": "bytes", "len": "size", "off": "size"}
@@ -65,11 +66,10 @@ class SerialRecovery:
         self._line = b""
         self._packet = bytearray()
         self._upload = _Upload()
-        self._commands: dict[tuple[int, int], Callable[[int, bytes], Program[bytes]]] = {
-            (GROUP_OS, 1): self._console_echo,
+        self._commands: dict[tuple[int, int], Callable[[int], bytes]] = {
+            (GROUP_OS, 1): lambda operation: _rc(0),  # console echo: no effect
             (GROUP_OS, 5): self._reset,
             (GROUP_IMAGE, 0): self._image_state,
-            (GROUP_IMAGE, 1): self._image_upload,
         }
 
     def receive(self, data: bytes) -> Program[bytes]:
@@ -121,9 +121,12 @@ class SerialRecovery:
         operation, length = packet[0] & 7, int.from_bytes(packet[2:4], "big")
         if operation not in (OP_READ, OP_WRITE) or length < len(packet) - 8:
             return b""
-        command = self._commands.get((int.from_bytes(packet[4:6], "big"), packet[7]), self._unsupported)
+        name = int.from_bytes(packet[4:6], "big"), packet[7]
         try:
-            body = yield from command(operation, packet[8:])
+            if name == UPLOAD:
+                body = yield from self._image_upload(packet[8:])
+            else:
+                body = self._commands[name](operation) if name in self._commands else _rc(ENOTSUP)
         except HaltError:
             self.state = RecoveryState.PANIC
             return b""
@@ -131,20 +134,11 @@ class SerialRecovery:
         self._packet[2:10] = header
         return _framed(header + body)
 
-    def _unsupported(self, operation: int, body: bytes) -> Program[bytes]:
-        return _rc(ENOTSUP)
-        yield
-
-    def _console_echo(self, operation: int, body: bytes) -> Program[bytes]:
-        return _rc(0)
-        yield
-
-    def _reset(self, operation: int, body: bytes) -> Program[bytes]:
+    def _reset(self, operation: int) -> bytes:
         self.state = RecoveryState.RESET
         return _rc(0)
-        yield
 
-    def _image_state(self, operation: int, body: bytes) -> Program[bytes]:
+    def _image_state(self, operation: int) -> bytes:
         """bs_list: the slots that hold a valid image; setting a state is not compiled in."""
         if operation != OP_READ:
             return _rc(ENOTSUP)
@@ -159,7 +153,6 @@ class SerialRecovery:
                     shown = header.version.removesuffix("+0").replace("+", ".")
                     listed += b"\xbf" + number + _key("slot") + _uint(slot) + _key("version") + _key(shown) + b"\xff"
         return b"\xbf" + _key("images") + b"\x9f" + listed + b"\xff\xff"
-        yield
 
     def _valid_header(self, loader: Loader, slot: int) -> Header | None:
         start = 0
@@ -176,7 +169,7 @@ class SerialRecovery:
         limit = STRATEGIES[loader.config.mode].max_image_size(loader)
         return header if validate_image(loader, slot, max_size=limit) is None else None
 
-    def _image_upload(self, operation: int, body: bytes) -> Program[bytes]:
+    def _image_upload(self, body: bytes) -> Program[bytes]:
         """bs_upload: the answer to one chunk."""
         try:
             wanted = read_map(body, _UPLOAD_KEYS)

@@ -6,11 +6,12 @@ Source: boot/bootutil/src/swap_move.c (MCUboot 2d4bacc3).
 from __future__ import annotations
 
 from bootwright.boot.header import HEADER_SIZE, U32, Header, parse_header
-from bootwright.boot.layout import PRIMARY, SECONDARY, Place, align_up
+from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import MOVE, SWAP, Loader, Source, Status
 from bootwright.boot.outcome import halted
 from bootwright.boot.swap_type import Flag, Magic, SwapType
 from bootwright.flash import Program
+from bootwright.formats.mcuboot_trailer import align_up
 
 SWAP_STATES = 2
 

@@ -7,12 +7,13 @@ The Espressif port cannot link it at this commit; bootutil has it. Source: boot/
 from __future__ import annotations
 
 from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, U32, Header, parse_header
-from bootwright.boot.layout import PRIMARY, SECONDARY, Place, align_up
+from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import halted
 from bootwright.boot.swap_move import last_written_entry, room_for, status_source
 from bootwright.boot.swap_type import Magic, SwapType
 from bootwright.flash import Program
+from bootwright.formats.mcuboot_trailer import align_up
 
 __all__ = ["status_source"]
 

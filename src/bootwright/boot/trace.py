@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bootwright.boot.config import BootConfig, ImageSlots, Mode, SerialErase, Signature
-from bootwright.errors import BootwrightError, FormatError
-from bootwright.flash import Area
+from bootwright.errors import FormatError, NotModelledError
+from bootwright.flash import SECTOR_SIZE, Area
 
 SCHEMA = 1
+LARGEST = 64 << 20  #: bytes of flash; the largest chip has 32 MiB
 
 SIGNATURES = {
     "none": None,
@@ -57,17 +58,28 @@ def parse_trace(document: object, *, where: str = "trace") -> Trace:
             steps=tuple(document["steps"]),
             final_sha256=str(document["final_sha256"]),
         )
-    except BootwrightError:
-        raise
-    except (KeyError, TypeError, ValueError, binascii.Error, zlib.error) as error:
-        raise FormatError(
-            f"{where}: not a trace of schema {SCHEMA}: {type(error).__name__}: {error}", "see docs/reference/trace.md"
-        ) from error
+    except MALFORMED as error:
+        raise malformed(error, where) from error
+
+
+#: what reading a document of another shape raises
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, binascii.Error, zlib.error)
+
+
+def malformed(error: Exception, where: str) -> FormatError:
+    """The error for a document that says schema 1 and is of another shape."""
+    return FormatError(
+        f"{where}: not a trace of schema {SCHEMA}: {type(error).__name__}: {error}", "see docs/reference/trace.md"
+    )
 
 
 def unpack(text: str) -> bytes:
-    """Bytes of a `zlib_b64` value."""
-    return zlib.decompress(base64.b64decode(text, validate=True))
+    """Bytes of a `zlib_b64` value, at most 64 MiB of them."""
+    stream = zlib.decompressobj()
+    data = stream.decompress(base64.b64decode(text, validate=True), LARGEST)
+    if not stream.eof:
+        raise ValueError("the compressed data are cut short or too long")
+    return data
 
 
 def pack(data: bytes) -> str:
@@ -90,6 +102,10 @@ def parse_config(part: Mapping[str, Any], pubkey: str | None) -> BootConfig:
     """The build that a trace was made with."""
     conf = {name: _number(value) for name, value in part["bootloader_conf"].items()}
     size = conf["CONFIG_ESP_APPLICATION_SIZE"]
+    if int(part["sector"]) != SECTOR_SIZE:
+        raise NotModelledError(
+            f"flash sectors of {part['sector']} bytes are not modelled", "the Espressif port works on sectors of 4096"
+        )
     count = int(part["images"])
     mode = Mode(part["mode"])
     slots = tuple(

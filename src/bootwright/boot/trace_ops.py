@@ -10,6 +10,7 @@ from bootwright.flash import Erase, FlashOp
 
 OpRow = list[Any]
 
+MARKS = ("0to1", "torn")
 SHORT = 32  #: data of up to this many bytes are written out
 
 
@@ -26,6 +27,11 @@ def op_row(op: FlashOp, before: Sectors, *, torn: bool = False) -> OpRow:
     if torn:
         row.append("torn")
     return row
+
+
+def without_data(row: OpRow) -> OpRow:
+    """The row as serial steps have it: without the data written out."""
+    return [part for at, part in enumerate(row) if at != 4 or part in MARKS]
 
 
 def _sets_bits(address: int, data: bytes, flash: Sectors) -> bool:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from bootwright.boot.loader import boot_go, set_confirmed, set_pending
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic, Recovery
 from bootwright.boot.recovery import RecoveryState, SerialRecovery
-from bootwright.boot.runs import Run, Runs, final, stretches
+from bootwright.boot.runs import Run, Runs, State, final, stretches
 from bootwright.boot.sectors import Sectors, stand_in_cipher
-from bootwright.boot.trace import Trace, compact, unpack
-from bootwright.boot.trace_ops import OpRow, describe_op, op_row
+from bootwright.boot.trace import MALFORMED, Trace, compact, malformed, unpack
+from bootwright.boot.trace_ops import OpRow, describe_op, op_row, without_data
 from bootwright.errors import FormatError
-from bootwright.flash import FlashOp, Program
+from bootwright.flash import FlashOp, Program, drive
 
 #: how a trace names what the model calls a `Panic`
 PANICS = frozenset({"assert", "crash", "hang"})
@@ -26,8 +26,16 @@ def outcome_word(outcome: BootOutcome) -> str:
 
 
 def play(trace: Trace) -> tuple[str, ...]:
-    """Play a trace; each difference is a line, none means that model and trace agree."""
-    return tuple(Player(trace).play())
+    """Play a trace; each difference is a line, none means that model and trace agree.
+
+    Raises:
+        FormatError: a step is malformed.
+        SiliconError: the trace's layout leaves its flash.
+    """
+    try:
+        return tuple(Player(trace).play())
+    except MALFORMED as error:
+        raise malformed(error, trace.name) from error
 
 
 class Player:
@@ -77,27 +85,21 @@ class Player:
         yield from self._called(set_confirmed(self.flash, self.trace.config, image=step["image"]), step)
 
     def _called(self, program: Program[int], step: Mapping[str, Any]) -> Iterator[str]:
-        try:
-            while True:
-                self.flash.apply(next(program))
-        except StopIteration as end:
-            if end.value != step["rc"]:
-                yield f"returned {end.value}, the trace has {step['rc']}"
+        rc = drive(program, self.flash.apply)
+        if rc != step["rc"]:
+            yield f"returned {rc}, the trace has {step['rc']}"
         yield from self._flash_differs(step["sha256"])
 
     def _serial(self, step: Mapping[str, Any]) -> Iterator[str]:
         if self._recovery is None or self._recovery.state is not RecoveryState.WAITING:
             self._recovery = SerialRecovery(self.flash, self.trace.config, probe=self.runs.probe)
-        program = self._recovery.receive(bytes.fromhex(step["rx_hex"]))
         rows: list[OpRow] = []
-        sent = b""
-        try:
-            while True:
-                op = next(program)
-                rows.append(op_row(op, self.flash))
-                self.flash.apply(op)
-        except StopIteration as end:
-            sent = end.value
+
+        def perform(op: FlashOp) -> None:
+            rows.append(without_data(op_row(op, self.flash)))
+            self.flash.apply(op)
+
+        sent = drive(self._recovery.receive(bytes.fromhex(step["rx_hex"])), perform)
         yield from _ops_differ(rows, step["ops"])
         if sent.hex() != step["tx_hex"]:
             yield f"answered {sent!r}, the trace has {bytes.fromhex(step['tx_hex'])!r}"
@@ -172,25 +174,38 @@ class Sweep:
     def compare(self, step: Mapping[str, Any]) -> Iterator[str]:
         """Differences to the rows of a sweep; the flash is left as it was before."""
         start = self.runs.state()
-        first = self.runs.boot(start)
-        whole = [(op, state) for piece, skip in stretches(first) for op, state in _skipped(piece, skip)]
-        if len(whole) != step["full_nops"]:
-            yield f"{len(whole)} operations without a cut, the trace has {step['full_nops']}"
+        total = sum(len(piece.ops) - skip for piece, skip in stretches(self.runs.boot(start)))
+        if total != step["full_nops"]:
+            yield f"{total} operations without a cut, the trace has {step['full_nops']}"
+        wanted = {row[0]: row for row in step["results"]}
+        for ours in self.rows(start, only=wanted.keys()):
+            theirs = wanted.pop(ours[0])
+            if ours != theirs:
+                columns = zip(step["columns"], ours, theirs, strict=True)
+                pairs = ", ".join(f"{name} {a} (trace {b})" for name, a, b in columns if a != b)
+                yield f"cut {ours[0]}: {pairs}"
+        for number in wanted:
+            yield f"cut {number}: the model has only {total} operations"
+
+    def rows(
+        self, start: State, *, only: Container[int] | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> list[list[object]]:
+        """A row for every operation of the boot from `start`, or for those in `only`."""
+        pieces = stretches(self.runs.boot(start))
+        whole = [pair for piece, skip in pieces for pair in zip(piece.ops[skip:], piece.states[skip:], strict=True)]
         before = [start, *(state for _, state in whole)]
-        for row in step["results"]:
-            number = row[0]
-            if not 1 <= number <= len(whole):
-                yield f"cut {number}: the model has only {len(whole)} operations"
-                return
+        rows: list[list[object]] = []
+        for number, (op, _) in enumerate(whole, 1):
+            if only is not None and number not in only:
+                continue
             self.runs.enter(before[number - 1])
             if self.torn:
-                self.flash.apply_torn(whole[number - 1][0])
-            ours = [number, *self._after_cut()]
-            if ours != row:
-                names = [name for name, a, b in zip(step["columns"], ours, row, strict=False) if a != b]
-                pairs = ", ".join(f"{name} {ours[i]} (trace {row[i]})" for i, name in _places(step["columns"], names))
-                yield f"cut {number}: {pairs}"
+                self.flash.apply_torn(op)
+            rows.append([number, *self._after_cut()])
+            if progress is not None:
+                progress(number, len(whole))
         self.runs.enter(start)
+        return rows
 
     def _after_cut(self) -> list[object]:
         state = self.runs.state()
@@ -221,11 +236,3 @@ class Sweep:
         if known is None:
             known = self._hashes[fingerprint] = hashlib.sha256(self.flash.raw()).hexdigest()[:16]
         return known
-
-
-def _skipped(run: Run, skip: int) -> Iterable[tuple[FlashOp, Any]]:
-    return zip(run.ops[skip:], run.states[skip:], strict=True)
-
-
-def _places(columns: list[str], names: list[str]) -> list[tuple[int, str]]:
-    return [(index, name) for index, name in enumerate(columns) if name in names]

@@ -14,6 +14,7 @@ from bootwright.errors import BootwrightError
 #: command → (module under `bootwright.cli`, attribute, one line for `--help`)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "chip": ("chip", "chip", "make virtual chips and serve them on ports"),
+    "trace": ("trace", "trace", "play traces of the real bootloader on the model, or record new ones"),
     "config": ("config", "config", "check a bootloader.conf"),
     "rehearse": ("rehearse", "rehearse", "play the whole secure-boot chain on a virtual chip"),
 }
