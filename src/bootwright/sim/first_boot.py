@@ -5,12 +5,15 @@ Source: MCUboot 2d4bacc3, boot/espressif/main.c. Its build defines NDEBUG, so th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bootwright.boot.loader import boot_go
 from bootwright.boot.outcome import Booted, NoImage, Panic, Recovery
 from bootwright.boot.probe import Unwatched
+from bootwright.errors import NotModelledError
 from bootwright.finding import Finding, Verdict, passed
+from bootwright.flash import Area
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.sim.app_start import start_application
 from bootwright.sim.board import Board, Ended, Outcome, Steps
@@ -19,6 +22,7 @@ from bootwright.sim.idf_efuse import EfuseWriter, Err
 from bootwright.sim.port_config import boot_config
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.secure_boot_stage import enable_secure_boot, stage_secure_boot
+from bootwright.sim.virtual_efuse import VirtualBoard, without_encryption
 
 BURN_TOGETHER = "CONFIG_SECURE_BOOT_FLASH_ENC_KEYS_BURN_TOGETHER"
 
@@ -33,14 +37,25 @@ class McubootPort:
 
     def run(self, board: Board) -> Steps[Ended]:
         """`main()`, to its end."""
-        run = Run(board, self.conf, EfuseWriter(board))
+        region = self.conf.virtual_efuses
+        if region is None:
+            _refuse_virtual_in_ram(self.conf)
+            return (yield from self._run(Run(board, self.conf, EfuseWriter(board))))
+        virtual = VirtualBoard(board, Area(*region))
+        run = Run(virtual, self.conf, EfuseWriter(virtual, burn=virtual.burn))
+        return (yield from without_encryption(self._run(run, virtual.load), board))
+
+    def _run(self, run: Run, prepare: Callable[[], Steps[None]] | None = None) -> Steps[Ended]:
         try:
+            _start(run)
+            if prepare is not None:
+                run.say("WRN", "eFuse virtual mode is enabled. FOR TESTING ONLY!")
+                yield from prepare()
             return (yield from self._main(run))
         except HaltedError as error:
             return Ended(outcome=Outcome.PANIC, findings=(*run.findings, error.finding))
 
     def _main(self, run: Run) -> Steps[Ended]:
-        _start(run)
         _begin_together(run)
         secure_boot_was_on = run.secure_boot_on
         if self.conf.secure_boot:
@@ -99,6 +114,14 @@ class _Watch(Unwatched):
     def refused(self, finding: Finding) -> None:
         """A warning: the boot goes on with the image that runs."""
         self._run.findings.append(replace(finding, verdict=Verdict.WARN))
+
+
+def _refuse_virtual_in_ram(conf: BootloaderConf) -> None:
+    if conf.defined("CONFIG_EFUSE_VIRTUAL"):
+        raise NotModelledError(
+            f"{conf.where}: CONFIG_EFUSE_VIRTUAL without CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH is not modelled",
+            "keep the virtual eFuses in flash: in RAM they are forgotten at every reset",
+        )
 
 
 def _start(run: Run) -> None:

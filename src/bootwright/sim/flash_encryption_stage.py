@@ -12,7 +12,7 @@ from bootwright.flash import SECTOR_SIZE, Area, Erase, Write
 from bootwright.sim.board import Steps
 from bootwright.sim.idf_efuse import Err
 from bootwright.sim.idf_image import verify_bootloader
-from bootwright.sim.idf_keys import DERIVED, KeyToWrite, is_locked, write_keys
+from bootwright.sim.idf_keys import DERIVED, KeyToWrite, is_locked, is_unused, write_keys
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.secure_features import flash_encryption_features
 
@@ -120,7 +120,7 @@ def _find_or_draw_key(run: Run) -> Steps[None]:
             "build for XTS-AES-128",
         )
     blocks = [efuses.find_key(purpose) for purpose in purposes]
-    present = [block for block in blocks if block is not None and not efuses.key_block_unused(block)]
+    present = [block for block in blocks if block is not None and not is_unused(efuses, block)]
     if len(blocks) == 2 and len(present) == 1:
         raise halted(
             "port.flash_encryption.half",

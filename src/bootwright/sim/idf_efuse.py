@@ -10,6 +10,7 @@ Source: ESP-IDF v6.0, components/efuse/src/esp_efuse_api.c, esp_efuse_utility.c,
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 
 from bootwright.chips.chip import Field
@@ -34,13 +35,20 @@ class Err(IntEnum):
     NOT_ENOUGH_UNUSED_KEY_BLOCKS = 0x1605
 
 
+Burner = Callable[[Mapping[int, int]], Steps[Err]]
+
+
 class EfuseWriter:
-    """The write half of the API: what is staged, and how deep the batches are nested."""
+    """The write half of the API: what is staged, and how deep the batches are nested.
 
-    __slots__ = ("_board", "_depth", "_staged")
+    `burn` takes the staged bits of each block; by default it drives the controller.
+    """
 
-    def __init__(self, board: Board) -> None:
+    __slots__ = ("_board", "_burn", "_depth", "_staged")
+
+    def __init__(self, board: Board, *, burn: Burner | None = None) -> None:
         self._board = board
+        self._burn = self._burn_chip if burn is None else burn
         self._depth = 0
         self._staged: dict[int, int] = {}
 
@@ -70,7 +78,7 @@ class EfuseWriter:
             return Err.OK
         err = self._forbidden()
         if err is Err.OK:
-            err = yield from self._burn()
+            err = yield from self._burn(self._staged)
             self._board.log("[INF] [efuse] Batch mode. Prepared fields are committed")
         self._staged.clear()
         return err
@@ -127,7 +135,7 @@ class EfuseWriter:
         self._stage(block, bits)
         err = self._forbidden()
         if err is Err.OK:
-            err = yield from self._burn()
+            err = yield from self._burn(self._staged)
         self._staged.clear()
         return err
 
@@ -150,18 +158,16 @@ class EfuseWriter:
                 return Err.CODING
         return Err.OK
 
-    def _burn(self) -> Steps[Err]:
+    def _burn_chip(self, staged: Mapping[int, int]) -> Steps[Err]:
         """`esp_efuse_utility_burn_chip`: highest block first, because BLOCK0 protects the others."""
         err = Err.OK
-        for block in sorted(self._staged, reverse=True):
-            if not self._staged[block]:
-                continue
+        for block in sorted((block for block, bits in staged.items() if bits), reverse=True):
             if err is not Err.OK:
                 self._board.log(
                     f"[ERR] [efuse] BLOCK{block} can not be burned because a previous block got an error, skipped."
                 )
                 continue
-            err = yield from self._burn_block(block, self._staged[block])
+            err = yield from self._burn_block(block, staged[block])
         return err
 
     def _burn_block(self, block: int, bits: int) -> Steps[Err]:

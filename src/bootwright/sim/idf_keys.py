@@ -44,13 +44,29 @@ def is_hidden(efuses: Efuses, block: int) -> bool:
     return all(efuses.number("RD_DIS") >> bit & 1 for bit in bits)
 
 
+def is_frozen(efuses: Efuses, block: int) -> bool:
+    """`esp_efuse_get_key_dis_write`."""
+    bit = efuses.chip.block(block).write_disable
+    return bit is not None and bool(efuses.number("WR_DIS") >> bit & 1)
+
+
+def is_unused(efuses: Efuses, block: int) -> bool:
+    """`esp_efuse_key_block_unused`: no purpose, no protection, and no data that can be read."""
+    if is_frozen(efuses, block) or is_hidden(efuses, block) or not is_empty(efuses, block):
+        return False
+    if efuses.chip.keys.purpose_by != "field":
+        return True
+    index = efuses.chip.keys.blocks.index(block)
+    return not efuses.number(f"KEY_PURPOSE_{index}") and not efuses.number(f"WR_DIS.KEY_PURPOSE_{index}")
+
+
 def is_locked(efuses: Efuses, block: int) -> bool:
     """What the port asks of a flash-encryption key that it finds: hidden, frozen, and its purpose frozen too."""
     hidden = is_hidden(efuses, block)
     if efuses.chip.keys.purpose_by != "field":
-        return hidden and efuses.block_write_protected(block)
+        return hidden and is_frozen(efuses, block)
     index = efuses.chip.keys.blocks.index(block)
-    return hidden and efuses.block_write_protected(block) and bool(efuses.number(f"WR_DIS.KEY_PURPOSE_{index}"))
+    return hidden and is_frozen(efuses, block) and bool(efuses.number(f"WR_DIS.KEY_PURPOSE_{index}"))
 
 
 def digest_purposes(efuses: Efuses) -> tuple[str, ...]:
@@ -112,7 +128,7 @@ _PLACES: Mapping[str, int] = {"FLASH_ENCRYPTION": 1, ONE_DIGEST: 2}
 
 def _write_by_field(board: Board, writer: EfuseWriter, keys: Sequence[KeyToWrite]) -> Steps[Err]:
     efuses = board.efuses
-    free = [block for block in efuses.chip.keys.blocks if efuses.key_block_unused(block)]
+    free = [block for block in efuses.chip.keys.blocks if is_unused(efuses, block)]
     if len(keys) > len(free):
         board.log(f"[ERR] [efuse] Not enough unused key blocks available. Required {len(keys)}, was {len(free)}")
         return Err.NOT_ENOUGH_UNUSED_KEY_BLOCKS
@@ -144,7 +160,7 @@ def _write_by_position(board: Board, writer: EfuseWriter, keys: Sequence[KeyToWr
         block = _PLACES[key.purpose]
         number = efuses.chip.purpose(key.purpose).value
         board.log(f"[INF] [efuse] Writing EFUSE_BLK_KEY{block - 1} with purpose {number}")
-        err = Err.OK if efuses.key_block_unused(block) else Err.INVALID_STATE
+        err = Err.OK if is_unused(efuses, block) else Err.INVALID_STATE
         if err is Err.OK:
             err = yield from writer.set_block(block, key.data[: efuses.block_size(block)])
         if err is Err.OK:
@@ -163,7 +179,7 @@ def _write_by_halves(board: Board, writer: EfuseWriter, keys: Sequence[KeyToWrit
     for key in keys:
         number = efuses.chip.purpose(key.purpose).value
         board.log(f"[INF] [efuse] Writing EFUSE_BLK_KEY0 with purpose {number}")
-        err = Err.OK if efuses.key_block_unused(block) else Err.INVALID_STATE
+        err = Err.OK if is_unused(efuses, block) else Err.INVALID_STATE
         whole = key.purpose == "XTS_AES_128_KEY"
         if err is Err.OK:
             data = key.data if whole else key.data[:16]

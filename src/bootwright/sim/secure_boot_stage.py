@@ -16,6 +16,7 @@ from bootwright.sim.idf_keys import (
     freeze,
     is_empty,
     is_hidden,
+    is_unused,
     write_keys,
 )
 from bootwright.sim.run import HaltedError, Run, halted
@@ -70,7 +71,7 @@ def _stage_digests(run: Run) -> Steps[None]:
         )
     image = verify_bootloader(run)
     blocks = digest_blocks(efuses)
-    if any(block is not None and not efuses.key_block_unused(block) for block in blocks):
+    if any(block is not None and not is_unused(efuses, block) for block in blocks):
         run.say("INF", "[secure_boot_v2] Secure boot digests already present")
         count = yield from _take_burned_digests(run, blocks)
     else:
