@@ -124,7 +124,9 @@ def test_v1_signatures_and_keys_are_espsecures_byte_for_byte(tmp_path: Path) -> 
     (tmp_path / "data").write_bytes(b"an application")
     espsecure("sign-data", "-v", "1", "-k", pem, "-o", made, tmp_path / "data")
     assert made.read_bytes() == sign_v1(b"an application", key)
-    espsecure("verify-signature", "-v", "1", "-k", pem, made)
+    public = tmp_path / "public.pem"
+    public.write_bytes(key.public.pem)
+    espsecure("verify-signature", "-v", "1", "-k", public, made)
     espsecure("extract-public-key", "-v", "1", "-k", pem, made)
     assert made.read_bytes() == raw_public_key(key.public)
     for bits in (256, 192):
