@@ -84,7 +84,7 @@ def test_protected_tlvs_come_in_imgtools_order() -> None:
 
 
 def test_an_image_that_leaves_no_room_for_its_trailer_is_refused_with_the_figures() -> None:
-    fits = OPTIONS.slot_size - OPTIONS.trailer_size - (len(sign_image(b"", OPTIONS, KEY)))
+    fits = OPTIONS.max_image_size - len(sign_image(b"", OPTIONS, KEY))
     assert sign_image(bytes(fits), OPTIONS, KEY)
     with pytest.raises(FormatError, match="0x1e7d1 bytes, expected at most 0x1e7d0"):
         sign_image(bytes(fits + 1), OPTIONS, KEY)

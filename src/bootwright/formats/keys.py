@@ -116,6 +116,13 @@ class PublicKey:
 
         return load_der_public_key(self.der)
 
+    def encrypt_oaep(self, plaintext: bytes) -> bytes:
+        """RSAES-OAEP with SHA-256 and no label."""
+        if not self.key_type.is_rsa:
+            raise FormatError(f"found a {self.key_type} key, expected an RSA key to encrypt with OAEP")
+        ciphertext: bytes = self.native().encrypt(plaintext, _oaep())
+        return ciphertext
+
     def verify(self, signature: bytes, message: bytes | memoryview) -> bool:
         """Say whether `signature` is this key's over `message`."""
         if self.key_type is KeyType.ED25519:
@@ -192,14 +199,10 @@ class PrivateKey:
         Raises:
             TrustError: the ciphertext was not made for this key.
         """
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import padding
-
         if not self.key_type.is_rsa:
             raise FormatError(f"found a {self.key_type} key, expected an RSA key to decrypt with OAEP")
-        scheme = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
         try:
-            plaintext: bytes = self._native.decrypt(ciphertext, scheme)
+            plaintext: bytes = self._native.decrypt(ciphertext, _oaep())
         except ValueError:
             raise TrustError(
                 "the image key was not encrypted for this RSA key", "use the private half of the key given at signing"
@@ -336,6 +339,13 @@ def _scheme(key_type: KeyType) -> tuple[Any, ...]:
     if key_type.is_rsa:
         return padding.PSS(padding.MGF1(hashes.SHA256()), PSS_SALT_SIZE), hashed
     return (ec.ECDSA(hashed),)
+
+
+def _oaep() -> Any:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    return padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 
 
 def _accepts(verify: Any, *arguments: Any) -> bool:

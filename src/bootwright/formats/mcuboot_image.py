@@ -206,15 +206,29 @@ class Tlv:
         return tlv_name(self.type)
 
     def pack(self, endian: Endian = "<") -> bytes:
-        """Type, length and data."""
+        """Type, length and data.
+
+        Raises:
+            FormatError: type or length do not fit their 16 bits.
+        """
+        if not 0 <= self.type <= 0xFFFF or len(self.data) > 0xFFFF:
+            raise FormatError(
+                f"TLV: found type {self.type:#x} and {len(self.data)} bytes of data, expected at most 0xffff of each"
+            )
         if self.byte_first:
             return struct.pack(endian + "BBH", self.type, 0, len(self.data)) + self.data
         return struct.pack(endian + "HH", self.type, len(self.data)) + self.data
 
 
 def pack_area(magic: int, tlvs: tuple[Tlv, ...], endian: Endian = "<") -> bytes:
-    """A TLV area: the info header, whose size counts itself, and the entries."""
+    """A TLV area: the info header, whose size counts itself, and the entries.
+
+    Raises:
+        FormatError: the entries are too many for a size of 16 bits.
+    """
     body = b"".join(tlv.pack(endian) for tlv in tlvs)
+    if len(body) > 0xFFFF - 4:
+        raise FormatError(f"TLV area: found {len(body)} bytes, expected at most {0xFFFF - 4}", "leave TLVs out")
     return struct.pack(endian + "HH", magic, 4 + len(body)) + body
 
 

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 from bootwright.errors import FormatError, TrustError
 from bootwright.formats.keys import KeyType, PublicKey, Signer
+from bootwright.formats.mcuboot_encrypt import Encryption, apply_keystream, filling, tlv_size, wrap
 from bootwright.formats.mcuboot_image import (
     HEADER_SIZE,
     MAGIC,
@@ -25,7 +26,13 @@ from bootwright.formats.mcuboot_image import (
     make_header,
     pack_area,
 )
-from bootwright.formats.mcuboot_trailer import ESPRESSIF_MAX_SECTORS, TrailerGeometry, align_up, boot_magic
+from bootwright.formats.mcuboot_trailer import (
+    ESPRESSIF_MAX_SECTORS,
+    TrailerGeometry,
+    UpgradeMode,
+    align_up,
+    boot_magic,
+)
 from bootwright.formats.mcuboot_verify import BootRules, verify_image
 
 __all__ = [
@@ -78,7 +85,9 @@ class SignOptions:
     align: int = 4  #: write alignment of the flash, which is the size of a swap status entry
     max_align: int | None = None  #: BOOT_MAX_ALIGN of the bootloader; None: the larger of 8 and `align`
     max_sectors: int = ESPRESSIF_MAX_SECTORS
-    overwrite_only: bool = False  #: the trailer holds no swap status
+    mode: UpgradeMode = UpgradeMode.SWAP_SCRATCH  #: how the bootloader installs updates: decides what fits
+    sector_size: int = 4096
+    reserve: int | None = None  #: bytes of the slot's end to leave free; None: what the bootloader's build asks for
     pad: bool = False  #: fill the slot and end with the magic: the image is an upgrade to be tested
     confirm: bool = False  #: also set image_ok: the upgrade is permanent
     erased_val: int = 0xFF
@@ -96,15 +105,29 @@ class SignOptions:
     hash_name: str | None = None  #: None: what goes with the key
     pure: bool = False  #: sign the image itself, not its hash (Ed25519 only)
     pad_sig: bool = False  #: zeros to ECDSA's longest DER, for MCUboot before 1.5
+    encryption: Encryption | None = None
+    save_enctlv: bool = False  #: the bootloader saves the encrypted key TLV in the trailer, not the key
+    extra_flags: int = 0  #: further `ImageFlags`
+    compression_tlvs: tuple[Tlv, ...] = ()  #: protected; see `bootwright.formats.mcuboot_compress`
 
     def geometry(self) -> TrailerGeometry:
-        """The trailer that these options reserve."""
+        """The trailer that these options ask for."""
+        offset = self.mode is UpgradeMode.SWAP_OFFSET
         return TrailerGeometry(
             slot_size=self.slot_size,
             max_align=self.trailer_align,
             write_size=self.align,
             max_sectors=self.max_sectors,
+            states=2 if offset else 3,
+            tlv_sizes_saved=offset,
+            key_size=self._saved_key_size(),
         )
+
+    def _saved_key_size(self) -> int:
+        if self.encryption is None:
+            return 0
+        saved = tlv_size(self.encryption) if self.save_enctlv else len(self.encryption.key)
+        return align_up(saved, self.trailer_align)
 
     @property
     def trailer_align(self) -> int:
@@ -112,11 +135,11 @@ class SignOptions:
         return self.max_align or max(8, self.align)
 
     @property
-    def trailer_size(self) -> int:
-        """Bytes of the slot's end that the image must leave free."""
-        if self.overwrite_only:  # imgtool image.py _trailer_size; MCUboot itself wants swap_info free too
-            return 2 * self.trailer_align + align_up(16, self.trailer_align)
-        return self.geometry().trailer_size
+    def max_image_size(self) -> int:
+        """Bytes that header, payload and TLVs may take in the slot."""
+        if self.reserve is not None:
+            return max(self.slot_size - self.reserve, 0)
+        return self.geometry().max_image_size(self.mode, sector_size=self.sector_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +213,8 @@ def draft_image(payload: bytes, options: SignOptions, public: PublicKey | None) 
     """
     hash_name = image_hash(options, public)
     body = _body(payload, options)
+    if options.encryption is not None:
+        body = b"".join((body, filling(options.header_size, len(body))))
     protected = _protected_area(options, hash_name, public)
     header = make_header(
         options.version,
@@ -201,8 +226,8 @@ def draft_image(payload: bytes, options: SignOptions, public: PublicKey | None) 
         img_size=len(body),
         flags=_flags(options),
     ).pack()
-    filling = options.erased_val if options.pad_header else 0
-    head = header + bytes([filling]) * (options.header_size - len(header))
+    blank = options.erased_val if options.pad_header else 0
+    head = header + bytes([blank]) * (options.header_size - len(header))
     digest = hashlib.new(hash_name)
     for part in (head, body, protected):
         digest.update(part)
@@ -218,7 +243,10 @@ def finish_image(draft: Draft, public: PublicKey | None, signature: bytes | None
         FormatError: the image and its trailer do not fit the slot.
     """
     area = pack_area(TLV_INFO_MAGIC, _unprotected(draft, public, signature), draft.options.endian)
-    parts = [draft.head, draft.payload, draft.protected, area]
+    payload, encryption = draft.payload, draft.options.encryption
+    if encryption is not None and not encryption.clear:
+        payload = apply_keystream(encryption.key, payload)
+    parts = [draft.head, payload, draft.protected, area]
     size = sum(len(part) for part in parts)
     _check_fits(size, draft.options)
     if draft.options.pad or draft.options.confirm:
@@ -253,7 +281,7 @@ def padding(size: int, options: SignOptions) -> bytes:
     """What fills the slot behind an image of `size` bytes: erased bytes, image_ok if confirmed, the magic."""
     magic = boot_magic(options.trailer_align, big_endian=options.endian == ">")
     fill = bytearray([options.erased_val]) * (options.slot_size - size - len(magic))
-    if options.confirm and not options.overwrite_only:
+    if options.confirm and options.mode is not UpgradeMode.OVERWRITE_ONLY:
         fill[options.geometry().image_ok - size] = 1
     return bytes(fill) + magic
 
@@ -279,7 +307,9 @@ def _body(payload: bytes, options: SignOptions) -> bytes | memoryview:
 
 
 def _flags(options: SignOptions) -> int:
-    flags = ImageFlags(0)
+    flags = ImageFlags(options.extra_flags)
+    if options.encryption is not None:
+        flags |= options.encryption.flag
     if options.load_addr:
         flags |= ImageFlags.RAM_LOAD
     if options.rom_fixed:
@@ -291,18 +321,19 @@ def _flags(options: SignOptions) -> int:
 
 def _protected_area(options: SignOptions, hash_name: str, public: PublicKey | None) -> bytes:
     tlvs: list[Tlv] = []
-    order: Callable[[int, int], bytes] = lambda value, size: value.to_bytes(  # noqa: E731 - a short local word
-        size, "little" if options.endian == "<" else "big"
-    )
+    order: Literal["little", "big"] = "little" if options.endian == "<" else "big"
     if options.security_counter is not None:
         if not 0 <= options.security_counter < 1 << 32:
             raise FormatError(f"security counter: found {options.security_counter}, expected 0..{(1 << 32) - 1}")
-        tlvs.append(own_tlv(TlvType.SEC_CNT, order(options.security_counter, 4)))
+        tlvs.append(own_tlv(TlvType.SEC_CNT, options.security_counter.to_bytes(4, order)))
     if options.boot_record is not None:
         tlvs.append(own_tlv(TlvType.BOOT_RECORD, boot_record(options, hash_name, public)))
     for dependency in options.dependencies:
+        if not 0 <= dependency.image <= 0xFF:
+            raise FormatError(f"dependency: found image {dependency.image}, expected 0..255")
         version = make_header(dependency.version, options.endian, img_size=0).ver.pack()
-        tlvs.append(own_tlv(TlvType.DEPENDENCY, order(dependency.image, 1) + bytes(3) + version))
+        tlvs.append(own_tlv(TlvType.DEPENDENCY, dependency.image.to_bytes(1, order) + bytes(3) + version))
+    tlvs += options.compression_tlvs
     if options.vid is not None:
         tlvs.append(own_tlv(TlvType.UUID_VID, options.vid))
     if options.cid is not None:
@@ -351,6 +382,8 @@ def _unprotected(draft: Draft, public: PublicKey | None, signature: bytes | None
         if options.pad_sig:
             signature = signature.ljust(PADDED_SIGNATURE.get(public.key_type, 0), b"\x00")
         tlvs.append(own_tlv(SIGNATURE_TLVS[public.key_type], signature))
+    if options.encryption is not None:
+        tlvs.append(wrap(options.encryption))
     return tuple(tlvs)
 
 
@@ -359,15 +392,11 @@ def _check_fits(size: int, options: SignOptions) -> None:
         if options.pad or options.confirm:
             raise FormatError("padding: found no slot size, expected one to pad to", "give the slot's size")
         return
-    if size + options.trailer_size > options.slot_size:
+    if size > options.max_image_size:
+        lost = options.slot_size - options.max_image_size
         raise FormatError(
-            f"image: found {size:#x} bytes, expected at most {max(options.slot_size - options.trailer_size, 0):#x}: "
-            f"the slot of {options.slot_size:#x} less a trailer of {options.trailer_size:#x} "
-            f"({options.max_sectors} sectors of {options.align} bytes a status entry)",
+            f"image: found {size:#x} bytes, expected at most {options.max_image_size:#x}: the slot's "
+            f"{options.slot_size:#x} less {lost:#x} for the trailer ({options.mode}, {options.max_sectors} sectors, "
+            f"alignment {options.align})",
             "make the image smaller or the slots larger; the trailer follows from the bootloader's build",
         )
-
-
-def with_version(options: SignOptions, version: str) -> SignOptions:
-    """The same options for another version, given as text."""
-    return replace(options, version=ImageVersion.from_text(version))
