@@ -15,6 +15,7 @@ from bootwright.errors import BootwrightError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "chip": ("chip", "chip", "make virtual chips and serve them on ports"),
     "trace": ("trace", "trace", "play traces of the real bootloader on the model, or record new ones"),
+    "imgtool": ("dropin.imgtool", "command", "imgtool's own command line, verbatim"),
     "config": ("config", "config", "check a bootloader.conf"),
     "rehearse": ("rehearse", "rehearse", "play the whole secure-boot chain on a virtual chip"),
 }
