@@ -49,6 +49,14 @@ def _run(command: list[str], stdin: str, timeout_s: float, cwd: Path | None) -> 
     path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", "NO_COLOR": "1"}
     done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=timeout_s, cwd=cwd, env=environment, check=False
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        cwd=cwd,
+        env=environment,
+        check=False,
     )
     return Ran(done.returncode, done.stdout, done.stderr)

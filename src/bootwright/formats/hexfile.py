@@ -44,8 +44,12 @@ def parse_hex(text: bytes, *, where: str = "hex file") -> tuple[Segment, ...]:
 
 
 def pack_hex(segments: Iterable[Segment]) -> bytes:
-    """Write data records in address order and the end-of-file record."""
-    ordered = sorted((address, data) for address, data in segments if data)
+    """Write data records in address order and the end-of-file record; adjoining segments share records.
+
+    Raises:
+        FormatError: two segments hold the same address.
+    """
+    ordered = _joined([(address, bytearray(data)) for address, data in segments], "segments")
     far = bool(ordered) and max(address + len(data) for address, data in ordered) > 0x10000
     lines: list[bytes] = []
     high = -1
