@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
@@ -189,3 +190,65 @@ def console_command(context: click.Context, name: str, as_json: bool) -> None:
 def state_command(context: click.Context, name: str, as_json: bool) -> None:
     """Show how NAME is strapped and powered, and what it does."""
     _act(context, name, "state", {}, as_json=as_json)
+
+
+@chip.command("boot")
+@click.argument("name")
+@click.option("--conf", type=click.Path(exists=True, dir_okay=False), help="The bootloader.conf of its MCUboot.")
+@click.option("--key", "keys", multiple=True, type=click.Path(exists=True, dir_okay=False), help="A key built into it.")
+@click.option("--cut", metavar="KIND:N", help="Cut power before efuse:N or flash:N, or within flash-torn:N.")
+@json_option
+@click.pass_context
+def boot_command(
+    context: click.Context, name: str, conf: str | None, keys: tuple[str, ...], cut: str | None, as_json: bool
+) -> None:
+    """Boot NAME from flash once and give the verdict. --conf and --key are remembered."""
+    from bootwright.finding import Finding, Verdict
+    from bootwright.sim.bench import act_on_chip
+    from bootwright.sim.chip_file import chip_path
+
+    arguments = {"conf": _text(conf), "keys": [_public(key) for key in keys], "cut": _cut(cut)}
+    details = act_on_chip(chip_path(name), "boot", arguments)
+    rows = details.pop("findings")
+    findings = tuple(
+        Finding(**{**row, "verdict": Verdict(row["verdict"])}) for row in (rows if isinstance(rows, list) else [])
+    )
+    lines = details["console"] if isinstance(details["console"], list) else []
+    text = "\n".join([*lines, "", f"outcome: {details['outcome']}"])
+    context.exit(show(Answer(command="chip boot", findings=findings, details=details), as_json=as_json, text=text))
+
+
+def _text(path: str | None) -> str | None:
+    from bootwright.host.files import read_text
+
+    return None if path is None else read_text(Path(path))
+
+
+def _public(path: str) -> str:
+    from bootwright.formats.keys import load_public_key
+
+    return load_public_key(Path(path).read_bytes(), where=path).der.hex()
+
+
+def _cut(text: str | None) -> list[object] | None:
+    if text is None:
+        return None
+    kind, _, at = text.partition(":")
+    if kind not in ("efuse", "flash", "flash-torn") or not at.isdigit():
+        raise click.BadParameter(f"{text!r} is none of efuse:N, flash:N, flash-torn:N", param_hint="--cut")
+    return [kind, int(at)]
+
+
+@chip.command("diff")
+@click.argument("name")
+@click.argument("other", required=False)
+@json_option
+@click.pass_context
+def diff_command(context: click.Context, name: str, other: str | None, as_json: bool) -> None:
+    """Show what NAME's eFuses and flash hold more than a new chip, or than OTHER."""
+    from bootwright.sim.bench import describe_differences, differences
+    from bootwright.sim.chip_file import chip_path
+
+    details = differences(chip_path(name), chip_path(other) if other else None)
+    answer = Answer(command="chip diff", details=details)
+    context.exit(show(answer, as_json=as_json, text=describe_differences(details)))

@@ -47,6 +47,8 @@ class ChipState:
     powered: bool = True
     gpio: tuple[tuple[int, int], ...] = ()  #: pins that something outside drives
     console: str = ""  #: the end of what it printed
+    conf: str = ""  #: the `bootloader.conf` of the MCUboot in its flash, empty when nobody said
+    keys: tuple[bytes, ...] = ()  #: the public keys compiled into it, as DER
 
 
 class ChipFile:
@@ -69,8 +71,14 @@ class ChipFile:
         """Make this the state; it survives the end of the process from here on."""
         if state == self._state:
             return
+        record = _pack(state, self._sequence + 1)
+        if len(record) > STATE_SIZE:
+            raise RefusedError(
+                f"the state of {self.path} takes {len(record)} bytes, a chip file has room for {STATE_SIZE}",
+                "shorten its bootloader.conf",
+            )
         self._sequence += 1
-        os.pwrite(self._descriptor, _pack(state, self._sequence), STATE_AT[self._sequence % 2])
+        os.pwrite(self._descriptor, record, STATE_AT[self._sequence % 2])
         self._state = state
 
     def close(self) -> None:
@@ -122,6 +130,21 @@ def create_chip_file(path: Path, efuses: Efuses, flash_size: int, *, replacing: 
     finally:
         os.close(descriptor)
         Path(name).unlink(missing_ok=True)
+
+
+def peek_chip_file(path: Path) -> tuple[ChipState, bytes]:
+    """State and flash of a chip as they are in the file now, whoever holds it.
+
+    Raises:
+        FormatError: it is no chip file, or its state is damaged.
+        RefusedError: there is no such file.
+    """
+    descriptor = _open(path)
+    try:
+        chip_name, flash_size = _read_header(descriptor, path)
+        return _read_state(descriptor, path, chip_name)[0], os.pread(descriptor, flash_size, FLASH_AT)
+    finally:
+        os.close(descriptor)
 
 
 def open_chip_file(path: Path) -> ChipFile:
@@ -197,6 +220,8 @@ def _pack(state: ChipState, sequence: int) -> bytes:
             "powered": state.powered,
             "gpio": state.gpio,
             "console": state.console[-CONSOLE_KEPT:],
+            "conf": state.conf,
+            "keys": [key.hex() for key in state.keys],
         }
     ).encode()
     return _RECORD.pack(sequence, len(body), zlib.crc32(body)) + body
@@ -229,6 +254,8 @@ def _read_state(descriptor: int, path: Path, chip_name: str) -> tuple[ChipState,
             powered=values["powered"],
             gpio=gpio,
             console=values["console"],
+            conf=values["conf"],
+            keys=tuple(bytes.fromhex(key) for key in values["keys"]),
         ),
         sequence,
     )

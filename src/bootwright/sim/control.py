@@ -13,11 +13,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bootwright.errors import BootwrightError, RefusedError, WireError
+from bootwright.errors import (
+    BootwrightError,
+    FormatError,
+    NotModelledError,
+    RefusedError,
+    SiliconError,
+    TrustError,
+    WireError,
+)
+from bootwright.sim.firmware import boot_and_tell, describe_bootloader
+from bootwright.sim.machine import Cut, CutKind
 from bootwright.sim.port import Loop
 from bootwright.sim.virtual_chip import VirtualChip
 
 _REPLY_TIMEOUT_S = 60
+_ERRORS = {kind.__name__: kind for kind in (FormatError, SiliconError, RefusedError, NotModelledError, TrustError)}
 
 
 def state_of(chip: VirtualChip) -> dict[str, object]:
@@ -56,6 +67,17 @@ def _console(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, ob
     return {"console": chip.state.console}
 
 
+def _boot(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    conf, keys, cut = arguments.get("conf"), arguments.get("keys"), arguments.get("cut")
+    if conf is not None:
+        listed = keys if isinstance(keys, list) else []
+        describe_bootloader(chip, str(conf), tuple(bytes.fromhex(key) for key in listed))
+    if not chip.state.powered:
+        raise RefusedError("the chip has no power", "`bootwright chip power NAME on` first")
+    where = Cut(CutKind(cut[0]), int(cut[1])) if isinstance(cut, list) else None
+    return boot_and_tell(chip, cut=where)
+
+
 def _state(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
     return state_of(chip)
 
@@ -66,6 +88,7 @@ VERBS: dict[str, Callable[[VirtualChip, Mapping[str, object]], dict[str, object]
     "gpio": _gpio,
     "console": _console,
     "state": _state,
+    "boot": _boot,
 }
 
 
@@ -198,6 +221,6 @@ def ask_server(chip_path: Path, verb: str, arguments: Mapping[str, object]) -> d
             raise WireError(f"the server of {chip_path} did not answer", "look at the terminal where it runs") from None
     if "error" in reply:
         kind, message, hint = reply["error"]
-        raise (RefusedError if kind == "RefusedError" else WireError)(message, hint)
+        raise _ERRORS.get(kind, WireError)(message, hint)
     result: dict[str, object] = reply["ok"]
     return result

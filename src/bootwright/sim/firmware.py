@@ -1,13 +1,96 @@
-"""What a virtual chip does when it boots from flash."""
+"""What a virtual chip does when it boots from flash: the machine runs, its state comes back into the chip's file."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+from bootwright.errors import BootwrightError
+from bootwright.finding import Finding, Verdict
+from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.sim.board import Board, Bootloader, Ended, Outcome, Steps
+from bootwright.sim.first_boot import McubootPort
+from bootwright.sim.machine import BootReport, Cut, Machine
 from bootwright.sim.virtual_chip import Booted, VirtualChip
+
+_LOOPS = (Outcome.ROM_REFUSED, Outcome.PANIC)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownBootloader:
+    """What the ROM starts when nobody said which build of MCUboot lies in the flash."""
+
+    def run(self, board: Board) -> Steps[Ended]:
+        """Nothing: the model stops instead of guessing."""
+        yield from ()
+        return Ended(
+            outcome=Outcome.APP,
+            findings=(
+                Finding(
+                    code="bootloader.unknown",
+                    subject="bootloader",
+                    verdict=Verdict.NOT_MODELLED,
+                    because="the ROM starts the bootloader; which build of MCUboot it is, the flash does not tell",
+                    next="say it once: `bootwright chip boot NAME --conf bootloader.conf --key public.pem`",
+                ),
+            ),
+        )
+
+
+def bootloader_of(chip: VirtualChip) -> Bootloader:
+    """The model of what lies at the bootloader's offset."""
+    if not chip.state.conf:
+        return UnknownBootloader()
+    return McubootPort(conf=BootloaderConf.parse(chip.state.conf), keys=chip.state.keys)
+
+
+def run_boot(chip: VirtualChip, *, cut: Cut | None = None) -> BootReport:
+    """Boot the chip from flash once, up to the point where it settles; its eFuses are saved.
+
+    Raises:
+        NotModelledError: the chip's state is one that the machine does not cover.
+    """
+    machine = Machine(chip.chip, flash=chip.file.flash, efuses=chip.efuses)
+    try:
+        return machine.boot(bootloader_of(chip), cut=cut)
+    finally:
+        chip.set_efuses(machine.efuses)
+
+
+def booted_by(report: BootReport) -> Booted:
+    """What a boot leaves on the chip's ports."""
+    text = "".join(f"{line.text}\r\n" for line in report.console)
+    return Booted(text, loops=report.outcome in _LOOPS, powered=report.outcome is not Outcome.POWER_CUT)
 
 
 def boot_from_flash(chip: VirtualChip) -> Booted:
-    """The ROM's first lines."""
-    registers = chip.registers
-    return Booted(
-        f"{registers.banner}\r\nrst:0x1 (POWERON),boot:{registers.gpio_strap.normal:#x} (SPI_FAST_FLASH_BOOT)\r\n"
-    )
+    """What a reset with normal straps does; a state that is not modelled is said on the console."""
+    try:
+        return booted_by(run_boot(chip))
+    except BootwrightError as error:
+        return Booted(f"(not modelled: {error.message})\r\n")
+
+
+def boot_and_tell(chip: VirtualChip, *, cut: Cut | None = None) -> dict[str, object]:
+    """Boot once for a person: outcome, findings, what changed."""
+    report = run_boot(chip, cut=cut)
+    chip.finish_boot(booted_by(report))
+    return {
+        "outcome": report.outcome.value,
+        "findings": [finding.as_dict() for finding in report.findings],
+        "console": [str(line) for line in report.console],
+        "efuses_burned": [change.name for change in report.changes],
+        "flash_operations": len(report.flash_ops),
+        "reboots": report.reboots,
+        "image_offset": report.image_offset,
+        "version": report.version,
+    }
+
+
+def describe_bootloader(chip: VirtualChip, conf: str, keys: tuple[bytes, ...]) -> None:
+    """Remember which build of MCUboot lies in the flash.
+
+    Raises:
+        FormatError: the conf is not one that its build takes.
+    """
+    BootloaderConf.parse(conf)
+    chip.remember(replace(chip.state, conf=conf, keys=keys))

@@ -72,8 +72,7 @@ class RegisterMap:
     read_pointer: int = 0
     fixed: tuple[tuple[int, int], ...] = ()
     revision_bit2: int = 0  #: a word whose bit 31 says that the silicon is v3.0 or newer
-    banner: str
-    download_mode: str
+    download_mode: str  #: how the ROM calls the mode
 
 
 @cache

@@ -15,6 +15,10 @@ from bootwright.sim.virtual_chip import Booted, Uart, VirtualChip
 _SPEECH: dict[str, Speech] = {"tcp": PLAIN, "rfc2217": RFC2217}
 
 
+#: How often a chip in a reset loop prints: about as often as the RTC watchdog resets it.
+RESET_LOOP_S = 0.4
+
+
 @dataclass(frozen=True, slots=True)
 class PortWish:
     """How to serve one UART: `pty`, or `tcp` and `rfc2217` with a port number, 0 for a free one."""
@@ -39,6 +43,8 @@ class ChipServer:
         self._loop = Loop()
         self._boot = boot
         self._chips: list[VirtualChip] = []
+        self._flush: dict[VirtualChip, Callable[[], None]] = {}
+        self._ticking = False
 
     def serve(self, path: Path, uarts: Mapping[str, PortWish]) -> list[Listening]:
         """Take a chip into service on these ports.
@@ -48,7 +54,7 @@ class ChipServer:
             FormatError: its file is damaged.
             WireError: a port is taken.
         """
-        chip = VirtualChip(open_chip_file(path), boot=self._boot)
+        chip = VirtualChip(open_chip_file(path), boot=self._boot_and_watch)
         self._chips.append(chip)
         ports: list[Pty | TcpPort] = []
         listening = []
@@ -62,8 +68,26 @@ class ChipServer:
             for port in ports:
                 port.flush()
 
+        self._flush[chip] = flush
         self._loop.add(ControlPort(chip, self._loop, flush))
         return listening
+
+    def _boot_and_watch(self, chip: VirtualChip) -> Booted:
+        booted = self._boot(chip)
+        if booted.loops and not self._ticking:
+            self._ticking = True
+            self._loop.later(RESET_LOOP_S, self._tick)
+        return booted
+
+    def _tick(self) -> None:
+        """Let the chips in a reset loop print once more."""
+        looping = [chip for chip in self._chips if chip.looping]
+        for chip in looping:
+            chip.print_again()
+            self._flush[chip]()
+        self._ticking = bool(looping)
+        if looping:
+            self._loop.later(RESET_LOOP_S, self._tick)
 
     def _open(self, uart: Uart, wish: PortWish) -> Pty | TcpPort:
         if wish.kind == "pty":

@@ -14,8 +14,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from bootwright.chips.efuses import Efuses
-from bootwright.errors import RefusedError, SiliconError
+from bootwright.errors import SiliconError
+from bootwright.flash import Write
 from bootwright.sim.chip_file import CONSOLE_KEPT, ChipFile, ChipState
+from bootwright.sim.encrypted_flash import EncryptedFlash
 from bootwright.sim.registers import Bus, EfuseController, SpiController, load_registers
 from bootwright.sim.rom_loader import Leave, RomLoader
 
@@ -43,10 +45,12 @@ class Talker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """What a boot from flash left behind: its console output, and who talks on the UART afterwards."""
+    """What a boot from flash left behind."""
 
-    console: str
-    talker: Talker | None = None
+    console: str  #: what it printed
+    talker: Talker | None = None  #: who answers on the UART from then on
+    loops: bool = False  #: the watchdog resets the chip, and it prints the same for ever
+    powered: bool = True  #: False when power went away in the middle
 
 
 class Uart:
@@ -86,6 +90,7 @@ class VirtualChip:
         self.uarts: dict[str, Uart] = {}
         self._speaking: Uart | None = None  #: the port on which the loader was first understood
         self._talker: Talker | None = None
+        self.looping = ""  #: what it prints at every reset of a reset loop
         self._loader: RomLoader | None = None
         self._reset_wanted: Callable[[], None] | None = None
         if file.state.powered and not asleep:
@@ -106,6 +111,10 @@ class VirtualChip:
         """Where it is kept."""
         return self._file
 
+    def remember(self, state: ChipState) -> None:
+        """Keep this state."""
+        self._file.save(state)
+
     def set_efuses(self, efuses: Efuses) -> None:
         """Keep these eFuses."""
         self._file.save(replace(self.state, efuses=efuses))
@@ -118,11 +127,11 @@ class VirtualChip:
         if on:
             self.reset()
         else:
-            self.mode, self._talker, self._loader = Mode.OFF, None, None
+            self.hold()
 
     def hold(self) -> None:
         """Hold the chip in reset: it says nothing."""
-        self.mode, self._talker, self._loader = Mode.OFF, None, None
+        self.mode, self._talker, self._loader, self.looping = Mode.OFF, None, None, ""
 
     def strap(self, *, download: bool) -> None:
         """Hold the boot pin; it is sampled at the next reset."""
@@ -144,8 +153,7 @@ class VirtualChip:
         self.baud = 0
         self._speaking = None
         self._reset_wanted = None
-        self._loader = None
-        self._talker = None
+        self.hold()
         download = self.state.download or boot_pin_low
         if not download:
             self.run_from_flash()
@@ -172,17 +180,28 @@ class VirtualChip:
         self.mode = Mode.DOWNLOAD
         self._loader = self._talker = RomLoader(self)
         self.say(
-            f"{self.registers.banner}\r\nrst:0x1 (POWERON),boot:{strap.download:#x} "
-            f"({self.registers.download_mode})\r\nwaiting for download\r\n"
+            "\r\n".join(
+                [
+                    *self.chip.rom.banner,
+                    f"rst:0x1 (POWERON),boot:{strap.download:#x} ({self.registers.download_mode})",
+                    "waiting for download\r\n",
+                ]
+            )
         )
 
     def run_from_flash(self) -> None:
         """Boot as the straps of a normal boot say."""
+        self.finish_boot(self._boot(self))
+
+    def finish_boot(self, booted: Booted) -> None:
+        """The boot is over: print what it printed, and let whoever answers now answer."""
         self.mode = Mode.BOOTED
         self._loader = None
-        booted = self._boot(self)
         self._talker = booted.talker
+        self.looping = booted.console if booted.loops else ""
         self.say(booted.console)
+        if not booted.powered:
+            self.power(on=False)
 
     def _download_disabled(self) -> bool:
         return any(self.efuses.is_set(name) for name in ("DIS_DOWNLOAD_MODE", "UART_DOWNLOAD_DIS"))
@@ -223,11 +242,18 @@ class VirtualChip:
         """Whether host and chip talk at rates too far apart; until it is told a rate, the chip takes the host's."""
         return bool(self.baud and uart.host_baud) and abs(self.baud - uart.host_baud) > self.baud * BAUD_TOLERANCE
 
-    def say(self, text: str) -> None:
-        """Console output: on every port but UART1, and remembered."""
+    def print_again(self) -> None:
+        """Another round of a reset loop: on the ports, but remembered only once."""
+        self._print(self.looping)
+
+    def _print(self, text: str) -> None:
         for uart in self.uarts.values():
             if uart.name != "uart1":
                 uart.send(text.encode())
+
+    def say(self, text: str) -> None:
+        """Console output: on every port but UART1, and remembered."""
+        self._print(text)
         self._file.save(replace(self.state, console=(self.state.console + text)[-CONSOLE_KEPT:]))
 
     def _want(self, act: Callable[[], None]) -> None:
@@ -270,7 +296,7 @@ class VirtualChip:
                 f"{self.chip.flash_encryption.manual_encrypt_field} is burned: the ROM loader cannot encrypt",
                 "encrypt on the host, with the key, before you write",
             )
-        raise RefusedError("not landed")
+        EncryptedFlash.at_reset(self._file.flash, self.efuses).apply(Write(address, data, encrypted=True))
 
     def attach_flash(self) -> None:
         """Connect the SPI controller to the flash."""
