@@ -117,6 +117,10 @@ class Refused(Exception):  # noqa: N818 - an answer of the loader, not an error 
         self.stub = stub
 
 
+class Unanswered(Exception):  # noqa: N818 - as above
+    """The loader says nothing: control went elsewhere."""
+
+
 BAD_LENGTH = (RomStatus.BAD_MESSAGE, StubStatus.BAD_LENGTH)
 BAD_CHECKSUM = (RomStatus.BAD_CHECKSUM, StubStatus.BAD_CHECKSUM)
 BAD_PARAMETER = (RomStatus.BAD_PARAMETER, StubStatus.INVALID)
@@ -226,6 +230,8 @@ class RomLoader:
             body, status = b"", self._failure(refused)
         except BootwrightError:
             body, status = b"", self._failure(Refused(*FLASH_FAILED))
+        except Unanswered:
+            return
         op = Opcode.SYNC if secure and command is not None and not command.secure else request.op
         self._send(Response(op, body + status, self._value).pack())
         if request.op == Opcode.SYNC:
@@ -416,7 +422,7 @@ class RomLoader:
         entry = self._target.hijacked_read()
         if entry and self._target.is_stub(entry):
             self._afterwards.append(self._become_stub)
-            raise Refused(*READ_FAILED)
+            raise Unanswered
         if length > SLOW_READ_BLOCK:
             raise Refused(*READ_FAILED)
         return self._target.read_flash(address, length).ljust(SLOW_READ_BLOCK, b"\0")
