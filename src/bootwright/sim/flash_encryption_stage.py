@@ -30,8 +30,12 @@ def encryption_state(run: Run) -> bool:
     return True
 
 
-def enable_flash_encryption(run: Run) -> Steps[None]:
-    """Everything from an even counter to an odd one."""
+def check_encryption_wanted(run: Run) -> None:
+    """What must hold before anything is burned.
+
+    Raises:
+        HaltedError: the build or a frozen counter forbids it.
+    """
     if run.has("CONFIG_SECURE_FLASH_REQUIRE_ALREADY_ENABLED"):
         raise halted(
             "port.flash_encryption.required",
@@ -41,9 +45,14 @@ def enable_flash_encryption(run: Run) -> Steps[None]:
         )
     if _counter_frozen(run):
         raise _frozen_counter(run)
-    yield from _prepare_key(run)
+
+
+def enable_flash_encryption(run: Run) -> Steps[None]:
+    """Everything from an even counter to an odd one, as the port does it."""
+    check_encryption_wanted(run)
+    yield from prepare_key(run)
     yield from _encrypt_contents(run)
-    yield from _raise_counter(run)
+    yield from raise_counter(run)
 
 
 def _counter_width(run: Run) -> int:
@@ -72,7 +81,7 @@ def _frozen_counter(run: Run) -> HaltedError:
 # The key
 
 
-def _prepare_key(run: Run) -> Steps[None]:
+def prepare_key(run: Run) -> Steps[None]:
     """`esp_flash_encrypt_init`: only while the counter is 0, so never for a chip that was encrypted before."""
     if run.crypt_count:
         return
@@ -187,13 +196,13 @@ def _encrypt_contents(run: Run) -> Steps[None]:
         ) from None
     _note_unburned_key(run)
     run.say("INF", "[flash_encrypt] Encrypting bootloader...")
-    yield from _encrypt(run, _bootloader_area(run))
+    yield from encrypt_area(run, _bootloader_area(run))
     run.say("INF", "[flash_encrypt] Bootloader encrypted successfully")
     primary = run.conf.slots(0)[0]
     at = primary.address + LOAD_HEADER_OFFSET
     if int.from_bytes(run.board.raw_flash.read(at, 4), "little") == LOAD_HEADER_MAGIC:
         run.say("INF", "[flash_encrypt] Encrypting primary slot...")
-        yield from _encrypt(run, Area(*primary))
+        yield from encrypt_area(run, Area(*primary))
     else:
         run.say("WRN", "[flash_encrypt] Slot already encrypted or no valid image was found")
         run.findings.append(
@@ -207,7 +216,7 @@ def _encrypt_contents(run: Run) -> Steps[None]:
         )
     run.say("INF", "[flash_encrypt] Encrypting remaining flash...")
     for area in _remaining_areas(run):
-        yield from _encrypt(run, area)
+        yield from encrypt_area(run, area)
     run.say("INF", "[flash_encrypt] Flash encryption completed")
 
 
@@ -239,7 +248,7 @@ def _remaining_areas(run: Run) -> Iterator[Area]:
             yield Area(*slot)
 
 
-def _encrypt(run: Run, area: Area) -> Steps[None]:
+def encrypt_area(run: Run, area: Area) -> Steps[None]:
     """`esp_flash_encrypt_region`: sector by sector, read plain, erase, write through the encryption unit."""
     if area.address % SECTOR_SIZE:
         run.say("ERR", f"[flash_encrypt] esp_flash_encrypt_region bad src_addr {area.address:#x}")
@@ -266,7 +275,7 @@ def _encrypt(run: Run, area: Area) -> Steps[None]:
 # The counter
 
 
-def _raise_counter(run: Run) -> Steps[None]:
+def raise_counter(run: Run) -> Steps[None]:
     """`esp_flash_encrypt_enable`: one bit more in development, all that are left in release."""
     if not run.encryption_on:
         count = 1

@@ -1,6 +1,6 @@
-"""How the running bootloader verifies itself in flash before it lets the chip trust it.
+"""How bootloaders verify images in flash before they trust them: themselves, and ESP-IDF's applications.
 
-Source: ESP-IDF v6.0, components/bootloader_support/src/esp_image_format.c (`image_load` with ESP_IMAGE_VERIFY),
+Source: ESP-IDF v6.0, components/bootloader_support/src/esp_image_format.c (`image_load`),
 secure_boot_v2/secure_boot_signatures_bootloader.c; MCUboot 2d4bacc3, boot/espressif/hal/src/secure_boot.c
 (`s_calculate_image_public_key_digests`).
 """
@@ -11,60 +11,106 @@ import hashlib
 from dataclasses import dataclass
 
 from bootwright.errors import FormatError
-from bootwright.finding import passed
-from bootwright.formats.esp_image import EspImage, segments_checksum
+from bootwright.finding import Verdict, passed
+from bootwright.flash import Area
+from bootwright.formats.esp_image import AppDesc, EspImage, segments_checksum
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE
+from bootwright.formats.esp_secure_boot_v1 import SignatureV1, verify_v1
 from bootwright.formats.esp_signature_block import BlockVersion
+from bootwright.formats.keys import PublicKey
 from bootwright.sim.idf_keys import trusted_digests
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.signature_check import BlockFault, CheckedBlock, check_blocks, first_trusted, padded
 
 PARTITION_TABLE_OFFSET = 0x10000  #: CONFIG_PARTITION_TABLE_OFFSET of the port's sdkconfig.h: it bounds the bootloader
-MOST_READ = 0x4_0000  #: more than any bootloader's area
+LONGEST_BOOTLOADER = 0x4_0000  #: more than any
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedBootloader:
-    """A bootloader that `esp_image_verify_bootloader` accepts."""
+class VerifiedImage:
+    """An image that `esp_image_verify` accepts."""
 
     address: int
-    length: int  #: `image_len`: with the signature sector when the signature was checked, else without
+    length: int  #: `image_len`: with the signature when that was checked, else without
+    app_desc: AppDesc | None = None
 
 
-def verify_bootloader(run: Run) -> VerifiedBootloader:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is verified, and how findings name it."""
+
+    area: Area  #: where it must fit
+    code: str  #: the findings' prefix
+    is_bootloader: bool
+    app_key: PublicKey | None = None  #: Secure Boot V1 signatures of applications
+
+
+def verify_bootloader(run: Run) -> VerifiedImage:
     """`esp_image_verify_bootloader_data`.
 
     Raises:
         HaltedError: with the first check that fails.
     """
-    chip = run.board.chip
-    data = _read(run, chip.bootloader_offset, MOST_READ)
-    image = _parse(run, data)
+    offset = run.board.chip.bootloader_offset
+    size = run.conf.integer("CONFIG_PARTITION_TABLE_OFFSET", PARTITION_TABLE_OFFSET) - offset
+    return _verify(run, _Asked(Area("bootloader", offset, size), "port.bootloader", is_bootloader=True))
+
+
+def verify_app(run: Run, area: Area, *, app_key: PublicKey | None = None) -> VerifiedImage:
+    """`bootloader_load_image` for an application in a partition.
+
+    Raises:
+        HaltedError: with the first check that fails.
+    """
+    return _verify(run, _Asked(area, "idf.app", is_bootloader=False, app_key=app_key))
+
+
+def _verify(run: Run, asked: _Asked) -> VerifiedImage:
+    address = asked.area.address
+    most = LONGEST_BOOTLOADER if asked.is_bootloader else asked.area.size
+    data = _read(run, address, most)
+    image = _parse(run, asked, data)
     for index, segment in enumerate(image.segments):
         size = f"size={len(segment.data):05x}h ({len(segment.data):6d})"
         run.say("INF", f"[esp_image] segment {index}: vaddr={segment.load_addr:08x} {size} ")
     if image.checksum != segments_checksum(image.segments):
-        raise _invalid("port.bootloader.checksum", "the checksum of the bootloader in flash does not fit its segments")
-    signed = run.conf.secure_boot
-    whole = padded(image.length) + SECTOR_SIZE if signed else image.length
-    most = PARTITION_TABLE_OFFSET - chip.bootloader_offset
-    if whole > most:
-        raise _invalid(
-            "port.bootloader.size",
-            f"the bootloader takes {whole:#x} bytes{' with its signature sector' if signed else ''}; the port's"
-            f" partition table offset leaves it {most:#x}",
-        )
-    if not run.has("CONFIG_SECURE_BOOT_V2_ENABLED"):
-        return VerifiedBootloader(chip.bootloader_offset, image.length)
+        raise _invalid(asked, "checksum", "the checksum does not fit the segments")
+    whole = image.length + _signature_length(run, asked, image.length)
+    if whole > asked.area.size:
+        raise _invalid(asked, "size", f"{whole:#x} bytes with what belongs to it do not fit the {asked.area.size:#x}")
+    length = _verify_content(run, asked, image, data)
+    return VerifiedImage(address, length, None if asked.is_bootloader else image.app_desc)
+
+
+def _signature_length(run: Run, asked: _Asked, length: int) -> int:
+    """What lies behind an image: a padded signature sector, or 68 bytes behind a V1 application."""
+    if not run.has("CONFIG_SECURE_BOOT") and not run.has("CONFIG_SECURE_SIGNED_APPS_NO_SECURE_BOOT"):
+        return 0
+    if not _is_v1(run):
+        return padded(length) - length + SECTOR_SIZE
+    return 0 if asked.is_bootloader else SignatureV1.size()
+
+
+def _is_v1(run: Run) -> bool:
+    return run.has("CONFIG_SECURE_SIGNED_APPS_ECDSA_SCHEME") or run.has("CONFIG_SECURE_BOOT_V1_ENABLED")
+
+
+def _verify_content(run: Run, asked: _Asked, image: EspImage, data: bytes) -> int:
+    """Signature or hash, whichever the build asks for; a bootloader without Secure Boot V2 is checked no further."""
+    if asked.is_bootloader and not run.has("CONFIG_SECURE_BOOT_V2_ENABLED"):
+        return image.length
     if not run.has("CONFIG_SECURE_SIGNED_ON_BOOT"):
-        _check_hash(image)
-        return VerifiedBootloader(chip.bootloader_offset, image.length)
+        if image.hash is not None and image.hash != hashlib.sha256(image.body()).digest():
+            raise _invalid(asked, "hash", "the appended SHA-256 is not its hash")
+        return image.length
+    if _is_v1(run):
+        return _check_signature_v1(asked, image, data)
     end = padded(image.length)
-    _check_signature(run, data[:end], data[end : end + SECTOR_SIZE])
-    return VerifiedBootloader(chip.bootloader_offset, end + SECTOR_SIZE)
+    _check_signature(run, asked, data[:end], data[end : end + SECTOR_SIZE])
+    return end + SECTOR_SIZE
 
 
-def verified_block_digests(run: Run, image: VerifiedBootloader) -> tuple[bytes, ...]:
+def verified_block_digests(run: Run, image: VerifiedImage) -> tuple[bytes, ...]:
     """The key digests of the signature blocks, up to the first that is not valid.
 
     The signature sector is looked for one sector before the end of `image`, which is where it lies only when the
@@ -79,7 +125,12 @@ def verified_block_digests(run: Run, image: VerifiedBootloader) -> tuple[bytes, 
     for block in check_blocks(content, _read(run, at, SECTOR_SIZE))[: run.board.chip.secure_boot.digest_slots]:
         if block.fault is BlockFault.SIGNATURE:
             run.say("ERR", f"[secure_boot_v2] Secure boot key ({block.index}) verification failed.")
-            raise _invalid("port.secure_boot.signature", f"signature block {block.index} does not verify with its key")
+            raise halted(
+                "port.secure_boot.signature",
+                f"image at {image.address:#x}",
+                f"signature block {block.index} does not verify with the key that it carries",
+                "sign the image again",
+            )
         if block.fault is not BlockFault.NONE:
             break
         digests.append(block.key_digest)
@@ -92,60 +143,69 @@ def _read(run: Run, address: int, length: int) -> bytes:
     return flash.read(address, max(0, min(length, flash.size - address)))
 
 
-def _parse(run: Run, data: bytes) -> EspImage:
+def _parse(run: Run, asked: _Asked, data: bytes) -> EspImage:
     try:
-        image = EspImage.parse(data, where="bootloader")
+        image = EspImage.parse(data, where=asked.area.name)
     except FormatError as error:
-        raise _invalid("port.bootloader.image", error.message) from None
-    if image.header.chip_id != run.board.chip.chip_id:
-        raise _invalid("port.bootloader.chip", f"the bootloader in flash is for chip id {image.header.chip_id:#06x}")
-    if run.board.efuses.revision < image.header.min_chip_rev_full:
-        raise _invalid("port.bootloader.revision", "the bootloader in flash asks for a newer chip revision")
+        raise halted(f"{asked.code}.image", asked.area.name, error.message, error.hint) from None
+    header, revision = image.header, run.board.efuses.revision
+    if header.chip_id != run.board.chip.chip_id:
+        raise _invalid(asked, "chip", f"it is for chip id {header.chip_id:#06x}")
+    if revision < header.min_chip_rev_full:
+        raise _invalid(asked, "revision", f"it asks for chip revision {header.min_chip_rev_full}, this is {revision}")
+    if not asked.is_bootloader and header.max_chip_rev_full not in (0, 0xFFFF) and revision > header.max_chip_rev_full:
+        raise _invalid(asked, "revision", f"it goes up to revision {header.max_chip_rev_full}, this is {revision}")
     if any(len(segment.data) % 4 for segment in image.segments):
-        raise _invalid("port.bootloader.image", "a segment's length is no multiple of 4")
+        raise _invalid(asked, "image", "a segment's length is no multiple of 4")
     return image
 
 
-def _check_hash(image: EspImage) -> None:
-    """`verify_simple_hash`: only when the header announces a hash."""
-    if image.hash is not None and image.hash != hashlib.sha256(image.body()).digest():
-        raise _invalid("port.bootloader.hash", "the appended SHA-256 is not the hash of the bootloader in flash")
+def _check_signature_v1(asked: _Asked, image: EspImage, data: bytes) -> int:
+    """An application's ECDSA signature by the key that the bootloader was built with."""
+    if asked.app_key is None:
+        raise _invalid(asked, "signature", "the bootloader was built without a key for applications")
+    end = image.length + SignatureV1.size()
+    for finding in verify_v1(data[:end], asked.app_key, subject=asked.area.name):
+        if finding.verdict is Verdict.FAIL:
+            raise HaltedError(finding)
+    return end
 
 
-def _check_signature(run: Run, content: bytes, sector: bytes) -> None:
+def _check_signature(run: Run, asked: _Asked, content: bytes, sector: bytes) -> None:
     """`esp_secure_boot_verify_sbv2_signature_block`: against the eFuses, or at first against the blocks themselves."""
     run.say("INF", "[esp_image] Verifying image signature...")
     scheme = BlockVersion.RSA if run.has("CONFIG_SECURE_SIGNED_APPS_RSA_SCHEME") else BlockVersion.ECDSA
     blocks = check_blocks(content, sector)
     trusted = trusted_digests(run.board.efuses)
     if not trusted and run.secure_boot_on:
-        raise _invalid("port.secure_boot.digest.none", "no digest is readable in eFuse, and Secure Boot is on")
+        raise _invalid(asked, "signature", "no digest is readable in eFuse, and Secure Boot is on")
     if not trusted:
         run.say("INF", "[secure_boot_v2] Secure boot V2 is not enabled yet and eFuse digest keys are not set")
         trusted = tuple(b.key_digest for b in blocks if b.is_valid and b.version == scheme)
     run.say("INF", f"[secure_boot_v2] Verifying with {'RSA-PSS' if scheme is BlockVersion.RSA else 'ECDSA'}...")
     if not any(block.version == scheme for block in blocks):
-        raise _unsigned(run, f"no signature block of the {scheme.name} scheme that the build asks for")
+        raise _unsigned(run, asked, f"no signature block of the {scheme.name} scheme that the build asks for")
     accepted = first_trusted(blocks, trusted)
     if accepted is None:
-        raise _unsigned(run, _why_refused(blocks))
+        raise _unsigned(run, asked, _why_refused(blocks))
     run.say("INF", "[secure_boot_v2] Signature verified successfully!")
     because = f"signature block {accepted.index} verifies, key digest {accepted.key_digest[:4].hex()}…"
-    run.findings.append(passed("port.bootloader.signature", "bootloader", because))
+    run.findings.append(passed(f"{asked.code}.signature", asked.area.name, because))
 
 
 def _why_refused(blocks: tuple[CheckedBlock, ...]) -> str:
     present = [block for block in blocks if block.fault is not BlockFault.ABSENT]
     if not present:
-        return "the sector behind the bootloader holds no signature block"
+        return "the sector behind it holds no signature block"
     reasons = [f"block {b.index}: {b.fault or 'its key is not the one whose digest is burned'}" for b in present]
     return "; ".join(reasons)
 
 
-def _unsigned(run: Run, why: str) -> HaltedError:
+def _unsigned(run: Run, asked: _Asked, why: str) -> HaltedError:
     run.say("ERR", "[esp_image] Secure boot signature verification failed")
-    return _invalid("port.bootloader.signature", f"the bootloader's signature does not verify: {why}")
+    return _invalid(asked, "signature", f"its signature does not verify: {why}")
 
 
-def _invalid(code: str, because: str) -> HaltedError:
-    return halted(code, "bootloader", because, "flash the plaintext, signed bootloader again")
+def _invalid(asked: _Asked, what: str, because: str) -> HaltedError:
+    name = f"{asked.area.name} at {asked.area.address:#x}"
+    return halted(f"{asked.code}.{what}", asked.area.name, f"{name}: {because}", "flash the image as it was built")

@@ -44,8 +44,9 @@ class Run:
 
     @property
     def secure_boot_on(self) -> bool:
-        """`esp_secure_boot_enabled`."""
-        return bool(self.board.efuses.number(self.board.chip.secure_boot.enable_field))
+        """`esp_secure_boot_enabled`: of the version that the build has."""
+        v1 = self.conf.defined("CONFIG_SECURE_BOOT_V1_ENABLED")
+        return bool(self.board.efuses.number("ABS_DONE_0" if v1 else self.board.chip.secure_boot.enable_field))
 
     @property
     def encryption_on(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bootwright.finding import passed, warned
 from bootwright.sim.board import Steps
 from bootwright.sim.idf_efuse import Err
-from bootwright.sim.idf_image import verified_block_digests, verify_bootloader
+from bootwright.sim.idf_image import VerifiedImage, verified_block_digests, verify_bootloader
 from bootwright.sim.idf_keys import (
     KeyToWrite,
     digest_blocks,
@@ -23,11 +23,14 @@ from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.secure_features import secure_boot_features
 
 
-def stage_secure_boot(run: Run) -> Steps[None]:
-    """Verify the bootloader itself and stage its key digests; nothing is burned yet."""
+def stage_secure_boot(run: Run, app: VerifiedImage | None = None) -> Steps[None]:
+    """Verify the bootloader itself and stage its key digests; nothing is burned yet.
+
+    ESP-IDF's bootloader passes the application that it will start: one of its keys must be one of the bootloader's.
+    """
     run.writer.begin()
     try:
-        yield from _stage_digests(run)
+        yield from _stage_digests(run, app)
     except HaltedError:
         run.writer.cancel()
         raise
@@ -60,7 +63,7 @@ def enable_secure_boot(run: Run) -> Steps[None]:
         )
 
 
-def _stage_digests(run: Run) -> Steps[None]:
+def _stage_digests(run: Run, app: VerifiedImage | None) -> Steps[None]:
     efuses = run.board.efuses
     if efuses.chip.keys.purpose_by == "position" and efuses.coding(2) != "none":
         raise halted(
@@ -73,19 +76,36 @@ def _stage_digests(run: Run) -> Steps[None]:
     blocks = digest_blocks(efuses)
     if any(block is not None and not is_unused(efuses, block) for block in blocks):
         run.say("INF", "[secure_boot_v2] Secure boot digests already present")
-        count = yield from _take_burned_digests(run, blocks)
+        digests = yield from _take_burned_digests(run, blocks)
     else:
         run.say("INF", "[secure_boot_v2] Secure boot digests absent, generating..")
-        count = yield from _write_digests(run, verified_block_digests(run, image))
+        digests = verified_block_digests(run, image)
+        yield from _write_digests(run, digests)
+    if app is not None:
+        _check_app_keys(run, app, digests)
     if efuses.chip.secure_boot.revocable:
-        yield from _revoke_unused(run, blocks, count)
+        yield from _revoke_unused(run, blocks, len(digests))
 
 
-def _take_burned_digests(run: Run, blocks: tuple[int | None, ...]) -> Steps[int]:
+def _check_app_keys(run: Run, app: VerifiedImage, digests: tuple[bytes, ...]) -> None:
+    """The n-th digest counts as slot n here too: a slot that is revoked already matches nothing."""
+    mine = [digest for slot, digest in enumerate(digests) if not _is_revoked(run, slot)]
+    theirs = verified_block_digests(run, app)
+    if not any(key[: len(digest)] == digest for digest in mine for key in theirs):
+        run.say("ERR", "[secure_boot_v2] No application key digest matches the bootloader key digest.")
+        raise halted(
+            "idf.secure_boot.app_key",
+            f"application at {app.address:#x}",
+            "the application carries no valid signature by one of the bootloader's keys",
+            "sign bootloader and application with a key in common",
+        )
+
+
+def _take_burned_digests(run: Run, blocks: tuple[int | None, ...]) -> Steps[tuple[bytes, ...]]:
     """Digests that a host burned: each must be readable and not empty, and is frozen."""
     efuses = run.board.efuses
     shared = run.soc_options and efuses.chip.keys.purpose_by == "halves"
-    count = 0
+    digests: list[bytes] = []
     for slot, block in enumerate(blocks):
         if block is None or _is_revoked(run, slot):
             continue
@@ -104,8 +124,8 @@ def _take_burned_digests(run: Run, blocks: tuple[int | None, ...]) -> Steps[int]
                 "burn the digest into it, with espefuse burn-key-digest",
             )
         yield from freeze(efuses, run.writer, block)
-        count += 1
-    if not count:
+        digests.append(efuses.readable_block(block)[-efuses.chip.secure_boot.digest_length :])
+    if not digests:
         run.say("ERR", "[secure_boot_v2] No valid pre-loaded public key digest in eFuse")
         raise halted(
             "port.secure_boot.digest.revoked",
@@ -114,10 +134,10 @@ def _take_burned_digests(run: Run, blocks: tuple[int | None, ...]) -> Steps[int]
             "burn another digest, into a slot that is not revoked",
         )
     run.say("WRN", "[secure_boot_v2] Using pre-loaded public key digest in eFuse")
-    return count
+    return tuple(digests)
 
 
-def _write_digests(run: Run, digests: tuple[bytes, ...]) -> Steps[int]:
+def _write_digests(run: Run, digests: tuple[bytes, ...]) -> Steps[None]:
     if not digests:
         run.say("ERR", "[secure_boot_v2] No valid bootloader signature blocks found.")
         raise halted(
@@ -137,7 +157,6 @@ def _write_digests(run: Run, digests: tuple[bytes, ...]) -> Steps[int]:
             f"the {len(digests)} digests find no free key blocks (error {err:#x})",
             "free key blocks cannot be made; use another chip",
         )
-    return len(digests)
 
 
 def _revoke_unused(run: Run, blocks: tuple[int | None, ...], count: int) -> Steps[None]:
