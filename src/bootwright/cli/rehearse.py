@@ -63,6 +63,7 @@ def rehearse(
         click.echo(text(), nl=False)
         return
     from bootwright.finding import Answer, Verdict
+    from bootwright.host.files import check_place
     from bootwright.host.project import load_project
     from bootwright.host.rehearse import STEP_IDS, prepare, rehearse
 
@@ -75,6 +76,8 @@ def rehearse(
         security_fe_key=fe_key,
     )
     inputs = prepare(loaded)
+    if report is not None:
+        check_place(report)
     with _progress(len(STEP_IDS), shown=sys.stderr.isatty() and not as_json) as advance:
         result = rehearse(inputs, on_step=advance)
     if keep is not None:

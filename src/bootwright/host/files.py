@@ -24,14 +24,14 @@ def read_bytes(path: Path, *, what: str = "file", limit: int = LARGEST) -> bytes
     """
     with _described(path, what):
         if path.is_dir():
-            raise FormatError(f"{path}: found a directory, expected a {what}", "name a file")
+            raise FormatError(f"{path}: found a directory, expected {_a(what)}", "name a file")
         with path.open("rb") as file:
             data = file.read(limit + 1)
     if not data:
-        raise FormatError(f"{path}: found an empty file, expected a {what}", "build or copy the file again")
+        raise FormatError(f"{path}: found an empty file, expected {_a(what)}", "build or copy the file again")
     if len(data) > limit:
         raise FormatError(
-            f"{path}: found more than {limit:#x} bytes, expected a {what} of at most {limit:#x}",
+            f"{path}: found more than {limit:#x} bytes, expected {_a(what)} of at most {limit:#x}",
             "check that this is the right file",
         )
     return data
@@ -83,6 +83,22 @@ def write_secret(path: Path, data: bytes) -> None:
     write_file(path, data, mode=SECRET)
 
 
+def check_place(path: Path) -> None:
+    """Find out before a long job whether its result can be written.
+
+    Raises:
+        RefusedError: the directory is missing, or `path` is one.
+    """
+    if not path.parent.is_dir():
+        raise RefusedError(f"{path.parent}: found nothing, expected a directory to write {path.name} to", "create it")
+    if path.is_dir():
+        raise RefusedError(f"{path}: found a directory, expected a file to write", "name a file in it")
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 @contextmanager
 def _described(
     path: Path, expected: str, *, error: type[FormatError] | type[RefusedError] = FormatError
@@ -91,7 +107,7 @@ def _described(
         yield
     except FileNotFoundError:
         missing = path if path.parent.is_dir() else path.parent
-        raise error(f"{missing}: found nothing, expected a {expected}", "check the path") from None
+        raise error(f"{missing}: found nothing, expected {_a(expected)}", "check the path") from None
     except OSError as problem:
         reason = (problem.strerror or type(problem).__name__).lower()
-        raise error(f"{path}: {reason}, expected a {expected}", "check the path and its permissions") from None
+        raise error(f"{path}: {reason}, expected {_a(expected)}", "check the path and its permissions") from None

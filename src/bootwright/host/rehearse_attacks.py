@@ -175,7 +175,7 @@ def readout(world: World, notes: Notes) -> None:
     }
     blocks = {dump[at : at + _READOUT_STEP] for at in range(0, len(dump), _READOUT_STEP)}
     leaked = len(windows & blocks)
-    notes.events.append(Event("boot", "readout gives ciphertext" if not leaked else "plaintext leaked", bad=True))
+    notes.events.append(Event("flash", "sectors read out", len(dump) // 4096))
     if leaked:
         because = f"{leaked} of {len(windows)} pieces of firmware lie in the dump as plaintext"
         notes.findings.append(failed("flash_encryption.plaintext", "flash dump", because))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bootwright.chips.efuses import Efuses, FieldChange, diff
 from bootwright.finding import Finding, Verdict
 from bootwright.formats.esp_secure_boot import key_digest_v2
@@ -11,32 +13,50 @@ from bootwright.host.rehearse_world import World, version_in
 
 
 def fuse_changes(world: World) -> tuple[FuseChange, ...]:
-    """Every eFuse field that differs from a new chip's."""
+    """Every eFuse field that differs from a new chip's: switches first, then keys, then protections."""
     after = world.bench.efuses
     before = Efuses.blank(world.bench.machine.chip, revision=after.revision)
-    return tuple(_row(after, change) for change in diff(before, after))
+    rows = [_row(after, change) for change in diff(before, after)]
+    return tuple(sorted(rows, key=lambda row: (row.name.startswith(("WR_DIS", "RD_DIS")), row.block != "BLOCK0")))
 
 
 def _row(after: Efuses, change: FieldChange) -> FuseChange:
     block = after.chip.blocks[change.block]
     return FuseChange(
         name=change.name,
-        block=f"BLOCK{block.number}" + (f" ({block.name})" if block.number else ""),
+        block=f"BLOCK{block.number}",
         bit=change.bit,
         width=change.width,
-        before=_value(change.before, change.width),
-        after=_value(change.after, change.width) if change.after is not None else "hidden (read-protected)",
-        meaning=_MEANINGS.get(change.name, ""),
+        before=_value(change.before),
+        after=_value(change.after),
+        meaning=_meaning(after, change),
         reversible=change.reversible,
     )
 
 
-def _value(value: int | bytes | None, width: int) -> str:
+def _value(value: int | bytes | None) -> str:
     if value is None:
-        return "not readable"
+        return "hidden"
     if isinstance(value, bytes):
         return "zeros" if not any(value) else f"{value.hex()[:16]}…"
-    return str(value) if width < 8 else f"{value:#x}"
+    return str(value)
+
+
+def _meaning(after: Efuses, change: FieldChange) -> str:
+    """What the new value does, in a phrase."""
+    name = change.name
+    kind, _, subject = name.partition(".")
+    if kind == "WR_DIS":
+        return f"{subject} is frozen" + (", with its whole group" if "BLOCK" not in subject else "")
+    if kind == "RD_DIS":
+        return f"{subject} is hidden from software and tools"
+    if name.startswith("KEY_PURPOSE_"):
+        purposes = {purpose.value: purpose.name for purpose in after.chip.purposes}
+        return f"the key block's purpose: {purposes.get(after.true_number(name), 'unknown')}"
+    if change.block in after.chip.keys.blocks:
+        purpose = after.key_purpose(change.block)
+        return "flash-encryption key" if change.after is None else f"what {purpose} says: a digest of the public key"
+    return _MEANINGS.get(name, "")
 
 
 #: what people want to know about the fields that a first boot burns
@@ -44,10 +64,13 @@ _MEANINGS = {
     "SECURE_BOOT_EN": "the ROM verifies the bootloader from now on",
     "SECURE_BOOT_KEY_REVOKE1": "digest slot 1 can never be used",
     "SECURE_BOOT_KEY_REVOKE2": "digest slot 2 can never be used",
+    "SECURE_BOOT_AGGRESSIVE_REVOKE": "a key whose signature fails loses its slot",
     "SPI_BOOT_CRYPT_CNT": "flash encryption is on while an odd number of bits is set",
-    "DIS_DIRECT_BOOT": "the ROM starts nothing but a verified bootloader",
+    "DIS_DIRECT_BOOT": "the ROM starts nothing but a bootloader",
     "DIS_DOWNLOAD_ICACHE": "download mode cannot read decrypted flash through the cache",
     "DIS_DOWNLOAD_MANUAL_ENCRYPT": "the ROM loader no longer encrypts for a host",
+    "DIS_DOWNLOAD_MODE": "download mode is closed",
+    "ENABLE_SECURITY_DOWNLOAD": "download mode answers only a few commands",
     "DIS_PAD_JTAG": "JTAG on the pins is closed",
     "DIS_USB_JTAG": "JTAG over USB is closed",
     "SOFT_DIS_JTAG": "JTAG is closed in software",
@@ -102,4 +125,5 @@ def chain_links(world: World) -> tuple[Link, ...]:
 def _passed(findings: tuple[Finding, ...] | list[Finding], prefix: str) -> tuple[str, ...]:
     """What the checks said that passed, shortened to fit a picture."""
     said = [f.because for f in findings if f.code.startswith(prefix) and f.verdict is Verdict.PASS]
-    return tuple(text if len(text) <= 90 else text[:88].rsplit(" ", 1)[0] + " …" for text in dict.fromkeys(said))
+    short = [re.sub(r"\b([0-9a-f]{12})[0-9a-f]{8,}", r"\1…", text) for text in said]
+    return tuple(text if len(text) <= 90 else text[:88].rsplit(" ", 1)[0] + " …" for text in dict.fromkeys(short))
