@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "chip": ("chip", "chip", "make virtual chips and serve them on ports"),
     "trace": ("trace", "trace", "play traces of the real bootloader on the model, or record new ones"),
     "imgtool": ("dropin.imgtool", "command", "imgtool's own command line, verbatim"),
+    "smp": ("smp", "smp", "talk to MCUboot's serial recovery, or to an application's SMP server"),
     "config": ("config", "config", "check a bootloader.conf"),
     "rehearse": ("rehearse", "rehearse", "play the whole secure-boot chain on a virtual chip"),
 }

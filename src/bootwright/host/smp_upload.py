@@ -12,16 +12,26 @@ from pathlib import Path
 
 from bootwright.errors import FormatError, TrustError, WireError
 from bootwright.finding import Finding, Verdict, failed, overall, passed, warned
+from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.formats.bootloader_conf import UpgradeMode as ConfMode
 from bootwright.formats.keys import PublicKey
 from bootwright.formats.mcuboot_image import Image, TlvType
-from bootwright.formats.mcuboot_trailer import MagicState, decode_magic
+from bootwright.formats.mcuboot_trailer import MagicState, UpgradeMode, decode_magic, espressif_geometry
 from bootwright.formats.mcuboot_verify import BootRules, verify_image
-from bootwright.host.smp import Session, is_recovery
+from bootwright.host.files import read_text
+from bootwright.host.smp import Session, is_recovery, translated
 from bootwright.smp.errors import RefusedByDeviceError, SmpError, UploadError
 from bootwright.smp.messages import ImageEntry, image_list, slot_info
 from bootwright.smp.upload import Upload
 
 HASH_TYPES = (TlvType.SHA256, TlvType.SHA384, TlvType.SHA512)
+#: the same modes by their names in bootloader.conf and in the trailer's geometry
+MODES = {
+    ConfMode.SCRATCH: UpgradeMode.SWAP_SCRATCH,
+    ConfMode.MOVE: UpgradeMode.SWAP_MOVE,
+    ConfMode.OFFSET: UpgradeMode.SWAP_OFFSET,
+    ConfMode.OVERWRITE: UpgradeMode.OVERWRITE_ONLY,
+}
 JOURNAL_MAX_AGE_S = 24 * 3600
 
 
@@ -48,6 +58,19 @@ class Payload:
     def sha256(self) -> bytes:
         """The digest of the whole file, by which applications know an upload again."""
         return hashlib.sha256(self.data).digest()
+
+
+def rules_of_conf(path: Path, keys: tuple[PublicKey, ...]) -> SlotRules:
+    """What a bootloader.conf says of its slots."""
+    conf = BootloaderConf.parse(read_text(path), where=str(path))
+    primary, _ = conf.slots()
+    geometry = espressif_geometry(primary.size, flash_encryption=conf.flash_encryption)
+    return SlotRules(
+        slot_size=primary.size,
+        max_size=geometry.max_image_size(MODES[conf.mode]) if conf.mode in MODES else None,
+        max_align=conf.max_align,
+        keys=keys,
+    )
 
 
 def judge(name: str, data: bytes, rules: SlotRules) -> tuple[Payload, tuple[Finding, ...]]:
@@ -203,8 +226,6 @@ def images(session: Session) -> list[ImageEntry]:
     except RefusedByDeviceError:
         return []
     except SmpError as error:
-        from bootwright.host.smp import translated
-
         raise translated(error, session.transport.address) from None
 
 
