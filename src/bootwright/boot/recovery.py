@@ -2,7 +2,7 @@
 
 It erases and writes the primary slot of an image, checks nothing of what it writes, and leaves only by a reset.
 Sources: boot/boot_serial/src/boot_serial.c, zcbor_bulk.c, boot/espressif/port/serial_adapter.c (MCUboot 2d4bacc3);
-the options are the port's: no echo, no hash, no image state, no slot info, upload into the primary slot.
+the native Espressif port has none of the options; those of other ports are in `RecoveryOptions`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,33 @@ from enum import StrEnum
 from bootwright.boot.config import BootConfig, Mode, SerialErase
 from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
-from bootwright.boot.loader import STRATEGIES
+from bootwright.boot.loader import STRATEGIES, set_pending
 from bootwright.boot.loader_state import Loader
 from bootwright.boot.outcome import HaltError
 from bootwright.boot.probe import UNWATCHED, Probe
 from bootwright.boot.recovery_cbor import CborError, read_map
+from bootwright.boot.recovery_groups import (
+    ENOENT,
+    SetStateError,
+    echo,
+    image_hash,
+    params,
+    slot_info,
+    state_flags,
+    wanted_state,
+)
+from bootwright.boot.recovery_options import ESPRESSIF, RecoveryOptions
 from bootwright.boot.swap_type import SwapType
 from bootwright.boot.validate import validate_image
 from bootwright.flash import Flash, Program
+from bootwright.smp.cbor import encode_indefinite
 
-INPUT_SIZE = 513  #: in_buf and dec_buf: MCUBOOT_SERIAL_MAX_RECEIVE_SIZE + 1
 FRAME_MTU = 124  #: BOOT_SERIAL_FRAME_MTU
 PACKET_START, PACKET_CONTINUED = b"\x06\x09", b"\x04\x14"
 OP_READ, OP_WRITE = 0, 2
 GROUP_OS, GROUP_IMAGE = 0, 1
 UPLOAD = (GROUP_IMAGE, 1)
+STATE = (GROUP_IMAGE, 0)
 EUNKNOWN, EINVAL, ENOTSUP = 1, 3, 8
 
 _UPLOAD_KEYS = {"image": "uint", "data": "bytes", "len": "size", "off": "size"}
@@ -58,31 +70,48 @@ class _Upload:
 class SerialRecovery:
     """One stay in serial recovery. Feed it what the host sends; it yields flash operations and returns what it says."""
 
-    def __init__(self, flash: Flash, config: BootConfig, *, probe: Probe = UNWATCHED) -> None:
+    def __init__(
+        self,
+        flash: Flash,
+        config: BootConfig,
+        *,
+        options: RecoveryOptions = ESPRESSIF,
+        probe: Probe = UNWATCHED,
+    ) -> None:
         self.state = RecoveryState.WAITING
+        self._options = options
+        self._input_size = options.receive_size + 1  #: in_buf and dec_buf
         self._flash = flash
         self._config = config
         self._probe = probe
         self._line = b""
         self._packet = bytearray()
         self._upload = _Upload()
-        self._commands: dict[tuple[int, int], Callable[[int], bytes]] = {
-            (GROUP_OS, 1): lambda operation: _rc(0),  # console echo: no effect
+        self._commands: dict[tuple[int, int], Callable[[int, bytes], bytes]] = {
+            (GROUP_OS, 1): lambda operation, body: _rc(0),  # console echo: no effect
             (GROUP_OS, 5): self._reset,
-            (GROUP_IMAGE, 0): self._image_state,
+            STATE: self._image_state,
         }
+        if options.echo:
+            self._commands[GROUP_OS, 0] = lambda operation, body: encode_indefinite(echo(body))
+        if options.params:
+            self._commands[GROUP_OS, 6] = lambda operation, body: encode_indefinite(params(options))
+        if options.slot_info:
+            self._commands[GROUP_IMAGE, 6] = self._slot_info
 
     def receive(self, data: bytes) -> Program[bytes]:
         """Take bytes from the wire; returns the bytes sent back."""
         answer = b""
-        for at in range(len(data)):
-            if self.state is not RecoveryState.WAITING:
-                break
-            self._line += data[at : at + 1]
+        at = 0
+        while at < len(data) and self.state is RecoveryState.WAITING:
+            stop = min(len(data), at + self._options.line_limit - len(self._line))
+            end = data.find(b"\n", at, stop) + 1 or stop
+            self._line += data[at:end]
+            at = end
             if self._line.endswith(b"\n"):
                 line, self._line = self._line, b""
                 answer += yield from self._take_line(line)
-            elif len(self._line) == INPUT_SIZE:
+            elif len(self._line) == self._options.line_limit:
                 self._line = b""
         return answer
 
@@ -101,7 +130,7 @@ class SerialRecovery:
 
     def _decode(self, text: bytes) -> bool:
         """boot_serial_in_dec: whether the packet is complete and its checksum right."""
-        decoded = decode_base64(text, INPUT_SIZE - len(self._packet))
+        decoded = decode_base64(text, self._input_size - len(self._packet))
         if decoded is None:
             return False
         self._packet += decoded
@@ -125,8 +154,10 @@ class SerialRecovery:
         try:
             if name == UPLOAD:
                 body = yield from self._image_upload(packet[8:])
+            elif name == STATE and operation == OP_WRITE and self._options.image_state:
+                body = yield from self._set_state(packet[8:])
             else:
-                body = self._commands[name](operation) if name in self._commands else _rc(ENOTSUP)
+                body = self._commands[name](operation, packet[8:]) if name in self._commands else _rc(ENOTSUP)
         except HaltError:
             self.state = RecoveryState.PANIC
             return b""
@@ -134,25 +165,68 @@ class SerialRecovery:
         self._packet[2:10] = header
         return _framed(header + body)
 
-    def _reset(self, operation: int) -> bytes:
+    def _reset(self, operation: int, body: bytes) -> bytes:
         self.state = RecoveryState.RESET
         return _rc(0)
 
-    def _image_state(self, operation: int) -> bytes:
-        """bs_list: the slots that hold a valid image; setting a state is not compiled in."""
-        if operation != OP_READ:
-            return _rc(ENOTSUP)
+    def _slot_info(self, operation: int, body: bytes) -> bytes:
         loader = Loader(self._flash, self._config, self._probe)
-        listed = b""
+        limit = STRATEGIES[self._config.mode].max_image_size(loader)
+        count, direct = len(self._config.images), self._options.direct_upload
+        return encode_indefinite(slot_info(loader, images=count, max_size=limit, direct=direct))
+
+    def _image_state(self, operation: int, body: bytes) -> bytes:
+        """bs_list: the slots that hold a valid image."""
+        return encode_indefinite({"images": self._images()}) if operation == OP_READ else _rc(ENOTSUP)
+
+    def _set_state(self, body: bytes) -> Program[bytes]:
+        """bs_set: request an image by its hash, whichever of its slots has it."""
+        try:
+            image, permanent = self._wanted_image(body)
+        except SetStateError as error:
+            return _rc(error.rc)
+        rc = yield from set_pending(self._flash, self._config, image=image, permanent=permanent)
+        return _rc(rc) if rc else encode_indefinite({"images": self._images()})
+
+    def _images(self) -> list[dict[str, object]]:
+        """The entries of bs_list: image number only where there are several, state and hash where compiled in."""
+        loader = Loader(self._flash, self._config, self._probe)
+        listed: list[dict[str, object]] = []
         for image in range(len(self._config.images)):
             loader.image = image
             for slot in (PRIMARY, SECONDARY):
                 header = self._valid_header(loader, slot)
-                if header is not None:
-                    number = _key("image") + _uint(image) if len(self._config.images) > 1 else b""
-                    shown = header.version.removesuffix("+0").replace("+", ".")
-                    listed += b"\xbf" + number + _key("slot") + _uint(slot) + _key("version") + _key(shown) + b"\xff"
-        return b"\xbf" + _key("images") + b"\x9f" + listed + b"\xff\xff"
+                if header is None:
+                    continue
+                entry: dict[str, object] = {"image": image} if len(self._config.images) > 1 else {}
+                if self._options.image_state:
+                    entry |= state_flags(loader.requested_swap(), slot, header)
+                entry["slot"] = slot
+                digest = image_hash(loader, slot, header) if self._options.image_hash else None
+                if digest is not None:
+                    entry["hash"] = digest
+                entry["version"] = header.version.removesuffix("+0").replace("+", ".")
+                listed.append(entry)
+        return listed
+
+    def _wanted_image(self, body: bytes) -> tuple[int, bool]:
+        """The number of the image that bs_set is asked for, and whether for good.
+
+        Raises:
+            SetStateError: no valid slot has that hash, or the request is none.
+        """
+        count = len(self._config.images)
+        digest, permanent = wanted_state(body, images=count, with_hash=self._options.image_hash)
+        if not digest:
+            return 0, permanent
+        loader = Loader(self._flash, self._config, self._probe)
+        for image in range(count):
+            loader.image = image
+            for slot in (PRIMARY, SECONDARY):
+                header = self._valid_header(loader, slot)
+                if header is not None and image_hash(loader, slot, header) == digest:
+                    return image, permanent
+        raise SetStateError(ENOENT)
 
     def _valid_header(self, loader: Loader, slot: int) -> Header | None:
         start = 0
@@ -182,11 +256,10 @@ class SerialRecovery:
         image, size = wanted.get("image", 0), wanted.get("len")
         if offset == 0 and isinstance(image, int):
             upload.image = image
-        if upload.image >= len(self._config.images):
-            return _rc(EINVAL)
         loader = Loader(self._flash, self._config, self._probe)
-        loader.image = upload.image
-        place = loader.place(PRIMARY)
+        place = self._target(loader, upload.image)
+        if place is None:
+            return _rc(EINVAL)
         if offset == 0:
             begun = yield from self._begin(loader, place, size if isinstance(size, int) else None)
             if not begun:
@@ -197,6 +270,14 @@ class SerialRecovery:
             return _rc(EINVAL)
         rc = yield from self._store(loader, place, chunk)
         return _rc(rc, upload.offset)
+
+    def _target(self, loader: Loader, number: int) -> Place | None:
+        """Where an upload with this image number goes: a primary slot, or with direct upload the slot it names."""
+        image, slot = divmod(max(number - 1, 0), 2) if self._options.direct_upload else (number, PRIMARY)
+        if image >= len(self._config.images):
+            return None
+        loader.image = image
+        return loader.place(slot)
 
     def _begin(self, loader: Loader, place: Place, size: int | None) -> Program[bool]:
         """The first chunk: room is made, for the whole slot or step by step."""

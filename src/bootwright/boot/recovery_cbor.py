@@ -73,6 +73,10 @@ class _Reader:
 
     def value(self, kind: str) -> int | bytes:
         major, value = self.head()
+        if kind == "bool":
+            if major != 7 or value not in (20, 21):
+                raise CborError("expected true or false")
+            return value - 20
         if kind == "bytes":
             if major != 2 or value is None:
                 raise CborError("expected bytes")
@@ -80,6 +84,27 @@ class _Reader:
         if major != 0 or value is None or value >> _BITS[kind]:
             raise CborError("expected an unsigned number")
         return value
+
+
+def read_first_text(data: bytes, wanted: str) -> str:
+    """The text under `wanted`, which ends the map, as bs_echo reads it: what comes after is not there.
+
+    Raises:
+        CborError: no map, no such key, no text, or more behind it.
+    """
+    reader = _Reader(data)
+    major, count = reader.head()
+    if major != 5:
+        raise CborError("the request is no map")
+    while reader.items(count):
+        count = None if count is None else count - 1
+        if reader.text() == wanted.encode():
+            found = reader.text()
+            if reader.items(count):
+                raise CborError("more behind the text")
+            return found.decode()
+        reader.skip()
+    raise CborError(f"no {wanted}")
 
 
 def read_map(data: bytes, keys: Mapping[str, str]) -> dict[str, int | bytes]:
