@@ -200,6 +200,7 @@ class Chip:
     usb: Usb
     keys: Keys
     purposes: tuple[Purpose, ...]
+    release_fields: tuple[str, ...]  #: what ESP-IDF's release checks ask for, beside counter, keys and protections
     heeded_since: Mapping[str, int]  #: fields that older silicon has and does not heed → first revision that does
     efuse: EfuseController
     blocks: tuple[Block, ...]  #: in order of their numbers, from 0 without gaps
@@ -300,6 +301,7 @@ def load_chip(name: str) -> Chip:
         usb=Usb(**table["usb"]),
         keys=Keys(**_tuples(table["keys"])),
         purposes=tuple(_purpose(key, value) for key, value in table["key_purposes"].items()),
+        release_fields=tuple(table["release_fields"]),
         heeded_since=table["heeded_since"],
         efuse=EfuseController(base=efuse["base"], registers=registers),
         blocks=tuple(_block(row) for row in efuse["blocks"]),

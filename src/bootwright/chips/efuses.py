@@ -10,12 +10,13 @@ Bits are kept as one integer a block, bit 0 first; bytes are little-endian, as i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from bootwright.chips.chip import Block, Chip, Field, Purpose
 from bootwright.chips.coding import DATA_34, UNIT_34, check_34, rs_parity
+from bootwright.chips.ownership import covered, freezes, hides, owners, revision_fields
 from bootwright.errors import NotModelledError, SiliconError
 
 #: Roles of key blocks on chips that have no purpose field: the ESP32's three, by block.
@@ -52,7 +53,7 @@ class Efuses:
         revision = chip.default_revision if revision is None else revision
         zeros = (0,) * len(chip.blocks)
         state = cls(chip, revision, zeros, zeros, 0)
-        values: dict[str, int] = dict(_revision_fields(chip, revision))
+        values: dict[str, int] = dict(revision_fields(chip, revision))
         if mac:
             values["MAC"] = int.from_bytes(mac, "little")
         return state._with_bits(_placed(state, values)).latched()
@@ -300,7 +301,7 @@ class Efuses:
 
         Bits of WR_DIS and RD_DIS go by what they protect; of several names the first in ESP-IDF's table counts.
         """
-        return tuple(found.name for found in _owners(self.chip, self.revision, number, bits))
+        return tuple(found.name for found in owners(self.chip, self.revision, number, bits))
 
     # Inner workings
 
@@ -313,7 +314,7 @@ class Efuses:
         return self.chip.field(name, revision=self.revision).mask
 
     def _hidden(self, number: int) -> int:
-        return _mask_of(_hides(self.chip, self.revision, number), self.latched_number("RD_DIS"))
+        return covered(hides(self.chip, self.revision, number), self.latched_number("RD_DIS"))
 
     def _readable(self, number: int) -> int:
         return self.bits[number] & ~self._hidden(number)
@@ -349,7 +350,7 @@ def diff(before: Efuses, after: Efuses) -> tuple[FieldChange, ...]:
     for block in before.chip.blocks:
         n = block.number
         changed = before.bits[n] ^ after.bits[n]
-        for found in _owners(after.chip, after.revision, n, changed):
+        for found in owners(after.chip, after.revision, n, changed):
             known = not (found.mask & (before._hidden(n) | after.latched()._hidden(n)))
             old, new = (_value(found, state.bits[n]) if known else None for state in (before, after))
             rows.append(FieldChange(found.name, n, found.bit, found.width, old, new))
@@ -395,75 +396,9 @@ def _rs_check(bits: int) -> int:
     return int.from_bytes(rs_parity(bits.to_bytes(32, "little")), "little")
 
 
-def _mask_of(regions: tuple[tuple[int, int], ...], register: int) -> int:
-    mask = 0
-    for bit, region in regions:
-        if register >> bit & 1:
-            mask |= region
-    return mask
-
-
 def _frozen(state: Efuses, number: int) -> int:
     """The bits of a block that no program command changes now."""
-    return _mask_of(_freezes(state.chip, state.revision, number), state.latched_number("WR_DIS"))
-
-
-@lru_cache(maxsize=512)
-def _freezes(chip: Chip, revision: int, number: int) -> tuple[tuple[int, int], ...]:
-    """(bit of WR_DIS, what it freezes in the block)."""
-    block = chip.blocks[number]
-    if block.write_disable is not None:
-        return ((block.write_disable, (1 << 8 * block.size) - 1),)
-    return _regions((f.write_disable, f.mask) for f in chip.fields_at(revision) if f.block == number)
-
-
-@lru_cache(maxsize=512)
-def _hides(chip: Chip, revision: int, number: int) -> tuple[tuple[int, int], ...]:
-    """(bit of RD_DIS, what it hides in the block)."""
-    whole = tuple((bit, (1 << width) - 1 << first) for bit, first, width in chip.blocks[number].read_disable)
-    return whole or _regions((f.read_disable, f.mask) for f in chip.fields_at(revision) if f.block == number)
-
-
-def _regions(pairs: Iterator[tuple[int | None, int]]) -> tuple[tuple[int, int], ...]:
-    masks: dict[int, int] = {}
-    for bit, mask in pairs:
-        if bit is not None:
-            masks[bit] = masks.get(bit, 0) | mask
-    return tuple(masks.items())
-
-
-def _owners(chip: Chip, revision: int, number: int, bits: int) -> tuple[Field, ...]:
-    found = []
-    for candidate in _leaves(chip, revision, number):
-        if bits & candidate.mask:
-            found.append(candidate)
-            bits &= ~candidate.mask
-    return tuple(found)
-
-
-@lru_cache(maxsize=512)
-def _leaves(chip: Chip, revision: int, number: int) -> tuple[Field, ...]:
-    """The fields of a block; of WR_DIS and RD_DIS the parts come before the whole."""
-    mine = [f for f in chip.fields_at(revision) if f.block == number]
-    wholes = [f for f in mine if f.name in ("WR_DIS", "RD_DIS")]
-    return (*(f for f in mine if f not in wholes), *wholes)
-
-
-def _revision_fields(chip: Chip, revision: int) -> Iterator[tuple[str, int]]:
-    """The fields that carry the silicon's revision, with their values."""
-    major, minor = divmod(revision, 100)
-    if chip.has_field("CHIP_VER_REV1"):  # the ESP32 counts majors in scattered bits, the third of which is no eFuse
-        yield "CHIP_VER_REV1", int(major >= 1)
-        yield "CHIP_VER_REV2", int(major >= 2)
-        yield "WAFER_VERSION_MINOR", minor
-        return
-    for name, value in (("MAJOR", major), ("MINOR", minor)):
-        if chip.has_field(f"WAFER_VERSION_{name}", revision=revision):
-            yield f"WAFER_VERSION_{name}", value
-            continue
-        low = chip.field(f"WAFER_VERSION_{name}_LO", revision=revision)
-        yield low.name, value & (1 << low.width) - 1
-        yield f"WAFER_VERSION_{name}_HI", value >> low.width
+    return covered(freezes(state.chip, state.revision, number), state.latched_number("WR_DIS"))
 
 
 def _read_revision(state: Efuses) -> int:
