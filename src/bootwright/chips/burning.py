@@ -89,6 +89,19 @@ def plan_burn(efuses: Efuses, values: Values, *, keys: Sequence[KeyWish] = ()) -
     return BurnPlan(efuses, state, values, tuple(steps), tuple(keys))
 
 
+def plan_bits(efuses: Efuses, number: int, bits: int) -> BurnPlan:
+    """The one program command that burns these bits of a block, whatever fields they belong to.
+
+    Raises:
+        SiliconError: the chip forbids it, or the block is shorter.
+    """
+    size = max(efuses.block_size(number), (bits.bit_length() + 7) // 8)
+    after = efuses.burn_block(number, bits.to_bytes(size, "little"))
+    added = after.bits[number] & ~efuses.bits[number]
+    steps = (Step(number, added, tuple(row for row in diff(efuses, after) if row.block == number)),) if added else ()
+    return BurnPlan(efuses, after.latched(), {}, steps)
+
+
 def _groups(efuses: Efuses, values: Values) -> tuple[Values, Values]:
     late = {name: value for name, value in values.items() if _is_postponed(efuses, name)}
     return {name: value for name, value in values.items() if name not in late}, late

@@ -20,6 +20,7 @@ from bootwright.chips.release import (
     missing_secure_boot,
     secure_boot_on,
 )
+from bootwright.errors import RefusedError
 from bootwright.finding import Finding, failed, passed
 
 Because = Callable[[BurnPlan], Iterator[tuple[str, str]]]
@@ -32,6 +33,7 @@ class Mistake:
     name: str
     instead: str
     find: Because  #: yields (subject, why) for each place where the plan makes it
+    lasting: bool = True  #: whether the state alone tells that it was made
 
     @property
     def code(self) -> str:
@@ -50,6 +52,27 @@ def check_plan(plan: BurnPlan, *, allow: Collection[str] = ()) -> tuple[Finding,
                 advice = f"{mistake.instead}; or insist with --allow {mistake.name}"
                 findings.append(failed(mistake.code, subject, because, advice))
     return tuple(findings)
+
+
+def check_state(efuses: Efuses) -> tuple[Finding, ...]:
+    """The mistakes that were made on a chip already, or one finding that says there are none."""
+    blank = Efuses.blank(efuses.chip, revision=efuses.revision)
+    made = BurnPlan(blank, efuses.latched(), {}, ())
+    asked = [mistake for mistake in MISTAKES if mistake.lasting]
+    findings = [failed(mistake.code, subject, because) for mistake in asked for subject, because in mistake.find(made)]
+    return tuple(findings) or (passed("efuse.mistake.none", efuses.chip.title, "no classic mistake was made"),)
+
+
+def known_names(names: Collection[str]) -> None:
+    """Check the names of overrides.
+
+    Raises:
+        RefusedError: one of them is no mistake's name.
+    """
+    known = [mistake.name for mistake in MISTAKES]
+    for name in names:
+        if name not in known:
+            raise RefusedError(f"there is no mistake called {name!r}", f"there are {', '.join(known)}")
 
 
 def _newly(state: Callable[[Efuses], Iterator[tuple[str, str]]]) -> Because:
@@ -254,8 +277,8 @@ def _key_manager_flash_key(efuses: Efuses) -> bool:
 
 
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("cannot-clear", "ask for a value that keeps the set bits", _cannot_clear),
-    Mistake("encryption-off", "set all bits of the counter for release mode", _switched_off),
+    Mistake("cannot-clear", "ask for a value that keeps the set bits", _cannot_clear, lasting=False),
+    Mistake("encryption-off", "set all bits of the counter for release mode", _switched_off, lasting=False),
     Mistake("no-flash-key", "burn the key first, `bootwright efuse burn-key`", _newly(_counter_without_key)),
     Mistake("crypt-config", "burn FLASH_CRYPT_CONFIG 0xF with or before the counter", _newly(_crypt_config)),
     Mistake("no-digest", "burn the digest first, `bootwright efuse burn-key-digest`", _newly(_no_digest)),
@@ -264,11 +287,15 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("same-digest-twice", "use the next SECURE_BOOT_DIGEST purpose", _newly(_same_digest_twice)),
     Mistake("two-key-lengths", "burn one flash-encryption key only", _newly(_two_key_lengths)),
     Mistake("readable-key", "read-protect the key first", _newly(_readable_key)),
-    Mistake("rd-dis-frozen", "burn the flash-encryption key first, Secure Boot after it", _rd_dis_frozen),
-    Mistake("frozen-early", "burn those fields first, the protection last", _frozen_early),
-    Mistake("closed-early", "burn everything else first, this last", _closed_early),
-    Mistake("raw-block", "name flash_encryption, secure_boot_v1 or secure_boot_v2 instead", _raw_esp32_block),
-    Mistake("half-block", "burn key and digest in one command", _half_block),
+    Mistake(
+        "rd-dis-frozen", "burn the flash-encryption key first, Secure Boot after it", _rd_dis_frozen, lasting=False
+    ),
+    Mistake("frozen-early", "burn those fields first, the protection last", _frozen_early, lasting=False),
+    Mistake("closed-early", "burn everything else first, this last", _closed_early, lasting=False),
+    Mistake(
+        "raw-block", "name flash_encryption, secure_boot_v1 or secure_boot_v2 instead", _raw_esp32_block, lasting=False
+    ),
+    Mistake("half-block", "burn key and digest in one command", _half_block, lasting=False),
     Mistake("unheeded", "use a chip of a newer revision", _unheeded),
     Mistake("coded-digest", "use a chip with CODING_SCHEME 0", _newly(_coded_digest)),
 )

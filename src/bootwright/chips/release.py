@@ -61,10 +61,18 @@ def check_release(efuses: Efuses) -> tuple[Finding, ...]:
     )
     for part, check in parts:
         missing = list(check(efuses))
-        findings += [failed(f"efuse.release.{part}", name, because, f"burn {name}") for name, because in missing]
+        findings += [failed(f"efuse.release.{part}", name, because, _advice(name)) for name, because in missing]
         if not missing:
             findings.append(passed(f"efuse.release.{part}", efuses.chip.title, "ESP-IDF's release check finds nothing"))
     return tuple(findings)
+
+
+def _advice(name: str) -> str:
+    if name.startswith("SECURE_BOOT_DIGEST"):
+        return "burn a digest with `bootwright efuse burn-key-digest`"
+    if name.startswith(("XTS_", "FLASH_ENCRYPTION")):
+        return "burn a key with `bootwright efuse burn-key`"
+    return f"burn {name}"
 
 
 def missing_for_release(efuses: Efuses) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ espefuse calls some fields by another of ESP-IDF's names, and adds derived ones 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bootwright.chips.chip import CHIP_NAMES, Chip, Field, load_chip
@@ -56,6 +57,66 @@ def summary(efuses: Efuses) -> dict[str, dict[str, object]]:
             "efuse_type": "bool" if width == 1 else f"bytes:{width // 8}" if field.is_bytes else f"uint:{width}",
         }
     return dict(sorted(rows.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRow:
+    """A field's state as people read it; no secret is in it."""
+
+    name: str
+    block: int
+    value: int | str | None  #: None where it is hidden or not to be shown
+    text: str
+    readable: bool
+    writeable: bool
+    active: bool  #: a bit is set, or a protection is in force
+
+    @property
+    def rights(self) -> str:
+        """What can be done: R read, W burn."""
+        return ("R" if self.readable else "-") + ("W" if self.writeable else "-")
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form."""
+        return {
+            "name": self.name,
+            "block": self.block,
+            "value": self.value,
+            "text": self.text,
+            "readable": self.readable,
+            "writeable": self.writeable,
+        }
+
+
+def field_rows(efuses: Efuses) -> tuple[FieldRow, ...]:
+    """All fields for people, in ESP-IDF's order; a secret key's content stays out even while the chip shows it."""
+    rows = []
+    for field in efuses.chip.fields_at(efuses.revision):
+        if "." in field.name and field.name not in _ESPEFUSE_NAMES:
+            continue
+        hidden, secret = _hidden(efuses, field), _is_secret(efuses, field)
+        raw = efuses.number(field.name)
+        value = (
+            None
+            if hidden or secret
+            else _value(efuses, field, raw, min(field.width, 8 * efuses.block_size(field.block)))
+        )
+        writeable = not efuses.write_protected(field.name)
+        text = "(readable, not shown)" if secret and raw and not hidden else value_text(efuses, field)
+        shown = value if isinstance(value, int | str) else None
+        rows.append(
+            FieldRow(field.name, field.block, shown, text, not hidden, writeable, bool(raw or hidden or not writeable))
+        )
+    return tuple(rows)
+
+
+def _is_secret(efuses: Efuses, field: Field) -> bool:
+    """Whether it lies in a block that holds, or may hold, a secret key."""
+    chip = efuses.chip
+    if field.block not in chip.keys.blocks:
+        return False
+    purpose = efuses.key_purpose(field.block)
+    return all(p.secret for p in chip.purposes if p.name == purpose)
 
 
 def espefuse_name(field: Field) -> str:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "imgtool": ("dropin.imgtool", "command", "imgtool's own command line, verbatim"),
     "smp": ("smp", "smp", "talk to MCUboot's serial recovery, or to an application's SMP server"),
     "config": ("config", "config", "check a bootloader.conf"),
+    "efuse": ("efuse", "efuse", "read, check, convert and burn eFuses of snapshots and virtual chips"),
     "rehearse": ("rehearse", "rehearse", "play the whole secure-boot chain on a virtual chip"),
 }
 

@@ -1,0 +1,282 @@
+"""The commands of `bootwright efuse` that burn: each makes a plan, shows it, asks, and burns it with a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bootwright.cli.show import json_option, show
+from bootwright.errors import RefusedError
+from bootwright.finding import Answer, Verdict, overall
+
+if TYPE_CHECKING:
+    from bootwright.chips.burning import BurnPlan, KeyWish
+    from bootwright.chips.efuses import Efuses
+
+FILE = click.Path(path_type=Path)
+
+
+_OPTIONS = (
+    json_option,
+    click.option("--allow", multiple=True, metavar="MISTAKE", help="Burn although this named mistake was found."),
+    click.option("--yes", is_flag=True, help="Do not ask for the word BURN."),
+    click.option("--dry-run", is_flag=True, help="Show what would be burned, and burn nothing."),
+)
+
+
+def _burns(command: Callable[..., Callable[[Efuses], BurnPlan]]) -> Callable[..., None]:
+    """Make a command of a function that says what to plan: show, ask, burn."""
+
+    def run(
+        context: click.Context, file: Path, dry_run: bool, yes: bool, allow: tuple[str, ...], as_json: bool, **rest: Any
+    ) -> None:
+        from bootwright.chips.mistakes import check_plan, known_names
+        from bootwright.host.efuse_file import can_burn, journal_path, load_efuses, step_rows
+
+        can_burn(file)
+        known_names(allow)
+        name = f"efuse {context.info_name}"
+        plan = command(**rest)(load_efuses(file))
+        findings = check_plan(plan, allow=allow)
+        refused = overall(findings) is Verdict.FAIL
+        burning = bool(plan.steps) and not dry_run and not refused
+        if burning:
+            _confirm(plan, file, yes=yes, as_json=as_json)
+            _burn(file, plan, name)
+        details = {
+            "file": str(file),
+            "chip": plan.before.chip.name,
+            "steps": [{"block": step.block, "changes": step_rows(plan, step)} for step in plan.steps],
+            "burned": burning,
+            "journal": str(journal_path(file)) if burning else "",
+        }
+        talk = "" if burning and not yes and not as_json else plan_text(plan)
+        code = show(Answer(command=name, findings=findings, details=details), as_json=as_json, text=talk)
+        if not as_json:
+            click.echo(_ending(plan, burning=burning, refused=refused))
+        context.exit(RefusedError.exit_code if refused else code)
+
+    update_wrapper(run, command)
+    decorated: Callable[..., None] = click.pass_context(run)
+    for decorate in (*_OPTIONS, click.argument("file", type=FILE)):
+        decorated = decorate(decorated)
+    return decorated
+
+
+def _ending(plan: BurnPlan, *, burning: bool, refused: bool) -> str:
+    if refused:
+        return "nothing was burned"
+    if not plan.steps:
+        return "nothing to burn: all of it is burned already"
+    return f"burned, in {len(plan.steps)} program commands" if burning else "nothing was burned: this was a dry run"
+
+
+def _confirm(plan: BurnPlan, file: Path, *, yes: bool, as_json: bool) -> None:
+    if yes:
+        return
+    if as_json:
+        raise RefusedError("burning was not confirmed", "--json asks no questions; add --yes")
+    click.echo(plan_text(plan))
+    word = click.prompt(f"This can never be undone. Type BURN to burn it into {file}", default="", err=True)
+    if word != "BURN":
+        raise RefusedError("burning was not confirmed", "type BURN, or give --yes")
+
+
+def _burn(file: Path, plan: BurnPlan, name: str) -> None:
+    from datetime import UTC, datetime
+
+    from bootwright.host.efuse_file import burn
+
+    burn(file, plan, command=name, now=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def plan_text(plan: BurnPlan) -> str:
+    """A plan in words, one line a field; the content of key blocks is not shown."""
+    lines = []
+    for number, step in enumerate(plan.steps, 1):
+        for change in step.changes:
+            if change.block in plan.before.chip.keys.blocks or change.after is None:
+                what = f"{change.width} bits"
+            else:
+                what = f"{_shown(change.before)} → {_shown(change.after)}"
+            lines.append(f"{number}. BLOCK{step.block:<3} {change.name:<36} {what}")
+    return "\n".join(lines)
+
+
+def _shown(value: int | bytes | None) -> str:
+    return value.hex() if isinstance(value, bytes) else f"{value:#x}"
+
+
+def _read_key(path: str) -> bytes:
+    from bootwright.host.files import read_bytes
+
+    return read_bytes(Path(path), what="key file", limit=64)
+
+
+def _plan_keys(efuses: Efuses, wishes: Sequence[KeyWish]) -> BurnPlan:
+    from bootwright.chips.burning import key_values, plan_burn
+
+    return plan_burn(efuses, key_values(efuses, wishes), keys=wishes)
+
+
+@click.command("burn-key")
+@_burns
+@click.argument("words", nargs=-1, required=True, metavar="[BLOCK KEYFILE [PURPOSE]]...")
+@click.option("--no-read-protect", is_flag=True, help="Leave secret keys readable.")
+@click.option("--no-write-protect", is_flag=True, help="Leave the blocks open for further bits.")
+def burn_key(words: tuple[str, ...], no_read_protect: bool, no_write_protect: bool) -> Callable[[Efuses], BurnPlan]:
+    """Burn keys into FILE, with purpose and protections, as espefuse would.
+
+    BLOCK is a key block (BLOCK_KEY0), on the ESP32 flash_encryption, secure_boot_v1 or secure_boot_v2, which need no
+    PURPOSE. KEYFILE is the key as espsecure makes it. Of a 64-byte key with purpose XTS_AES_256_KEY the second half
+    goes to the next free block.
+    """
+    from bootwright.chips.burning import KeyWish
+
+    def plan(efuses: Efuses) -> BurnPlan:
+        size = 2 if efuses.chip.keys.purpose_by == "position" else 3
+        if len(words) % size:
+            raise RefusedError(
+                f"found {len(words)} words", "give BLOCK KEYFILE PURPOSE for each key (ESP32: no PURPOSE)"
+            )
+        wishes = [
+            KeyWish(
+                words[i],
+                _read_key(words[i + 1]),
+                words[i + 2] if size == 3 else "",
+                read_protect=not no_read_protect,
+                write_protect=not no_write_protect,
+            )
+            for i in range(0, len(words), size)
+        ]
+        return _plan_keys(efuses, wishes)
+
+    return plan
+
+
+@click.command("burn-key-digest")
+@_burns
+@click.argument("words", nargs=-1, required=True, metavar="[BLOCK PEM PURPOSE]...")
+def burn_key_digest(words: tuple[str, ...]) -> Callable[[Efuses], BurnPlan]:
+    """Burn the digests of Secure Boot V2 keys (PEM, public or private) into FILE; on the ESP32 give the PEM only."""
+    from bootwright.chips.burning import KeyWish
+
+    def plan(efuses: Efuses) -> BurnPlan:
+        triples = [words[i : i + 3] for i in range(0, len(words), 3)]
+        if efuses.chip.keys.purpose_by == "position":
+            triples = [("secure_boot_v2", word, "") for word in words]
+        if any(len(triple) != 3 for triple in triples):
+            raise RefusedError(
+                f"found {len(words)} words", "give BLOCK PEM PURPOSE for each digest (ESP32: the PEM only)"
+            )
+        return _plan_keys(efuses, [KeyWish(block, _digest(pem), purpose) for block, pem, purpose in triples])
+
+    return plan
+
+
+def _digest(path: str) -> bytes:
+    from bootwright.formats.esp_secure_boot import key_digest_v2
+    from bootwright.formats.keys import load_public_key
+    from bootwright.host.files import read_bytes
+
+    return key_digest_v2(load_public_key(read_bytes(Path(path), what="key", limit=1 << 16), where=path))
+
+
+@click.command("burn-efuse")
+@_burns
+@click.argument("words", nargs=-1, required=True, metavar="[NAME VALUE]...")
+def burn_efuse(words: tuple[str, ...]) -> Callable[[Efuses], BurnPlan]:
+    """Burn fields into FILE: NAME VALUE pairs, decimal or 0x; a key purpose may go by its name."""
+
+    def plan(efuses: Efuses) -> BurnPlan:
+        from bootwright.chips.burning import plan_burn
+
+        if len(words) % 2:
+            raise RefusedError(f"found {len(words)} words", "give a VALUE for each NAME")
+        values = {
+            efuses.chip.field(name, revision=efuses.revision).name: _field_value(efuses, name, value)
+            for name, value in zip(words[::2], words[1::2], strict=True)
+        }
+        return plan_burn(efuses, values)
+
+    return plan
+
+
+def _field_value(efuses: Efuses, name: str, text: str) -> int | bytes:
+    field = efuses.chip.field(name, revision=efuses.revision)
+    if field.name.startswith("KEY_PURPOSE_") and not text[0].isdigit():
+        return efuses.chip.purpose(text).value
+    if field.is_bytes and ":" in text:
+        return bytes.fromhex(text.replace(":", ""))
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise RefusedError(f"{name}: found {text!r}, expected a number", "write it as 7 or 0x7") from None
+
+
+@click.command("burn-bit")
+@_burns
+@click.argument("block")
+@click.argument("bits", nargs=-1, required=True, type=click.IntRange(0, 255))
+def burn_bit(block: str, bits: tuple[int, ...]) -> Callable[[Efuses], BurnPlan]:
+    """Burn single BITS of a BLOCK into FILE."""
+
+    def plan(efuses: Efuses) -> BurnPlan:
+        return _plan_block(efuses, block, sum(1 << bit for bit in set(bits)))
+
+    return plan
+
+
+@click.command("burn-block-data")
+@_burns
+@click.argument("words", nargs=-1, required=True, metavar="[BLOCK DATAFILE]...")
+@click.option("--offset", "-o", type=click.IntRange(0, 31), default=0, help="Bytes from the start of the block.")
+def burn_block_data(words: tuple[str, ...], offset: int) -> Callable[[Efuses], BurnPlan]:
+    """Burn the bytes of files into blocks of FILE, in their order, without protections."""
+
+    def plan(efuses: Efuses) -> BurnPlan:
+        if len(words) != 2:
+            raise RefusedError(f"found {len(words)} words", "give one BLOCK and its DATAFILE")
+        return _plan_block(efuses, words[0], int.from_bytes(_read_key(words[1]), "little") << 8 * offset)
+
+    return plan
+
+
+def _plan_block(efuses: Efuses, name: str, bits: int) -> BurnPlan:
+    from bootwright.chips.burning import plan_bits
+
+    return plan_bits(efuses, efuses.chip.block(name).number, bits)
+
+
+def _protects(register: str) -> Callable[..., Callable[[Efuses], BurnPlan]]:
+    def command(names: tuple[str, ...]) -> Callable[[Efuses], BurnPlan]:
+        def plan(efuses: Efuses) -> BurnPlan:
+            from bootwright.chips.burning import plan_burn, protection_values
+
+            return plan_burn(efuses, protection_values(efuses, names, register=register))
+
+        return plan
+
+    return command
+
+
+def _protection(name: str, register: str, doc: str) -> click.Command:
+    function = _protects(register)
+    function.__doc__ = doc
+    argument = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+    return click.command(name)(_burns(argument(function)))
+
+
+BURN_COMMANDS: tuple[click.Command, ...] = (
+    burn_key,
+    burn_key_digest,
+    burn_efuse,
+    burn_bit,
+    burn_block_data,
+    _protection("read-protect", "RD_DIS", "Hide blocks or fields of FILE from every reader, for ever."),
+    _protection("write-protect", "WR_DIS", "Freeze fields or blocks of FILE with all that share their bit, for ever."),
+)
