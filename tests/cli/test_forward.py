@@ -1,0 +1,75 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootwright.cli.dropin.forward import ESPEFUSE, ESPTOOL, Tool, order
+
+
+@pytest.mark.parametrize(
+    ("line", "ordered"),
+    [
+        (
+            "-p /dev/ttyUSB0 -b 2000000 --before default_reset --after no_reset --chip esp32 write_flash"
+            " --flash_mode dio --flash_size keep 0x1000 boot.bin",
+            "-p /dev/ttyUSB0 -b 2000000 --before default-reset --after no-reset --chip esp32 write-flash"
+            " --flash-mode dio --flash-size keep 0x1000 boot.bin",
+        ),
+        (
+            "write-flash 0x0 a.bin --port /dev/ttyUSB0 --chip=esp32c3",
+            "--port /dev/ttyUSB0 --chip esp32c3 write-flash 0x0 a.bin",
+        ),
+        ("write_flash -p 0x0 a.bin", "write-flash -p 0x0 a.bin"),
+        ("write_flash -p /dev/ttyACM0 0x0 a.bin", "-p /dev/ttyACM0 write-flash 0x0 a.bin"),
+        ("write_flash -s 0x0 a.bin", "write-flash -s 0x0 a.bin"),
+        ("write-flash --verify 0x0 a.bin", "write-flash 0x0 a.bin"),
+        ("merge_bin -t 0x1000 -o all.bin 0x0 a.bin", "merge-bin -t 0x1000 -o all.bin 0x0 a.bin"),
+        ("write-flash -fm dio -ff 80m 0x0 a.bin -b921600", "-b 921600 write-flash -fm dio -ff 80m 0x0 a.bin"),
+        ("flash_id --port-filter vid=1 pid=2 --no-stub", "--port-filter vid=1 pid=2 --no-stub flash-id"),
+        ("elf2image --use_segments app.elf", "elf2image --use-segments app.elf"),
+        ("write-flash 0x0 my_file_name.bin", "write-flash 0x0 my_file_name.bin"),
+    ],
+)
+def test_an_esptool_line_from_a_document_becomes_one_that_esptool_takes(line: str, ordered: str) -> None:
+    assert " ".join(order(ESPTOOL, line.split()).arguments) == ordered
+
+
+@pytest.mark.parametrize(
+    ("line", "ordered"),
+    [
+        ("burn-efuse --port /dev/ttyUSB0 SPI_BOOT_CRYPT_CNT 7", "--port /dev/ttyUSB0 burn-efuse SPI_BOOT_CRYPT_CNT 7"),
+        (
+            "-p /dev/ttyUSB0 burn_key BLOCK_KEY0 k.bin XTS_AES_128_KEY",
+            "-p /dev/ttyUSB0 burn-key BLOCK_KEY0 k.bin XTS_AES_128_KEY",
+        ),
+        ("burn_key KEY_BLOCK0 k.bin USER --do-not-confirm", "--do-not-confirm burn-key BLOCK_KEY0 k.bin USER"),
+        ("dump --file_name d.bin --virt", "--virt dump --file-name d.bin"),
+        ("burn_bit BLOCK3 1 2 burn_efuse DIS_CACHE 1 -p P", "-p P burn-bit BLOCK3 1 2 burn-efuse DIS_CACHE 1"),
+    ],
+)
+def test_an_espefuse_line_from_a_document_becomes_one_that_espefuse_takes(line: str, ordered: str) -> None:
+    assert " ".join(order(ESPEFUSE, line.split()).arguments) == ordered
+
+
+PIECES = st.sampled_from(
+    [
+        ("write_flash",),
+        ("read-flash",),
+        ("burn-efuse",),
+        ("--port", "/dev/ttyUSB0"),
+        ("--chip=esp32",),
+        ("-b", "9600"),
+        ("--no-stub",),
+        ("--virt",),
+        ("0x1000", "file.bin"),
+        ("-s",),
+        ("--before", "no_reset"),
+        ("--flash_size", "keep"),
+    ]
+)
+
+
+@pytest.mark.parametrize("tool", [ESPTOOL, ESPEFUSE], ids=lambda tool: tool.name)
+@given(pieces=st.lists(PIECES, max_size=8))
+def test_a_line_in_order_stays_as_it_is(tool: Tool, pieces: list[tuple[str, ...]]) -> None:
+    once = order(tool, [word for piece in pieces for word in piece]).arguments
+    assert order(tool, once).arguments == once
