@@ -145,3 +145,14 @@ def test_the_wrong_chip_is_refused() -> None:
 def test_any_bytes_are_read_or_refused_and_nothing_else(data: bytes) -> None:
     with contextlib.suppress(FormatError):
         assert read_state(data, chip=load_chip("esp32c3")).chip.name == "esp32c3"
+
+
+def test_idf_py_qemus_default_files_are_blank_chips_of_revision_3_and_0_3() -> None:
+    # ESP-IDF tools/idf_py_actions/qemu_ext.py, `default_efuse`: the bytes that are not zero.
+    esp32 = bytearray(124)
+    esp32[13], esp32[22] = 0x80, 0x10
+    assert qemu(Efuses.blank(load_chip("esp32"), revision=300)) == esp32
+    for name in ("esp32c3", "esp32s3"):
+        small = bytearray(1024)
+        small[38] = 0x0C
+        assert qemu(Efuses.blank(load_chip(name), revision=3)) == small

@@ -189,7 +189,7 @@ def _key(efuses: Efuses, wish: KeyWish, taken: set[int]) -> dict[str, int | byte
         _need(len(wish.key) == 64, wish, "64 bytes")
         first = _one_key(efuses, number, wish.key[:32], chip.purpose("XTS_AES_256_KEY_1"), wish, taken)
         return first | _one_key(
-            efuses, _next_unused(efuses, taken), wish.key[32:], chip.purpose("XTS_AES_256_KEY_2"), wish, taken
+            efuses, _next_unused(efuses, number, taken), wish.key[32:], chip.purpose("XTS_AES_256_KEY_2"), wish, taken
         )
     purpose = chip.purpose(wish.purpose or "USER")
     _need(len(wish.key) == 32 or (len(wish.key) == 24 and "P192" in purpose.name), wish, "32 bytes")
@@ -268,9 +268,11 @@ def _need_unused(efuses: Efuses, number: int, taken: set[int]) -> None:
         raise RefusedError(f"block {name} is in use", f"free are {', '.join(free)}" if free else "no block is free")
 
 
-def _next_unused(efuses: Efuses, taken: set[int]) -> int:
-    for number in efuses.chip.keys.blocks:
-        quirk = efuses.chip.keys.last_block_quirk and number == efuses.chip.keys.blocks[-1]
-        if number not in taken and not quirk and efuses.key_block_unused(number):
+def _next_unused(efuses: Efuses, first: int, taken: set[int]) -> int:
+    """The next free block after `first`, around the end, that can serve the second half."""
+    blocks, purpose = efuses.chip.keys.blocks, efuses.chip.purpose("XTS_AES_256_KEY_2")
+    at = blocks.index(first)
+    for number in blocks[at + 1 :] + blocks[:at]:
+        if number not in taken and not efuses.quirk_forbids(number, purpose) and efuses.key_block_unused(number):
             return number
     raise RefusedError("no key block is free for the second half of the key", "an XTS-256 key takes two blocks")
