@@ -17,7 +17,6 @@ from bootwright.formats.esp_image import AppDesc, EspImage, segments_checksum
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE
 from bootwright.formats.esp_secure_boot_v1 import SignatureV1, verify_v1
 from bootwright.formats.esp_signature_block import BlockVersion
-from bootwright.formats.keys import PublicKey
 from bootwright.sim.idf_keys import trusted_digests
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.signature_check import BlockFault, CheckedBlock, check_blocks, first_trusted, padded
@@ -42,7 +41,6 @@ class _Asked:
     area: Area  #: where it must fit
     code: str  #: the findings' prefix
     is_bootloader: bool
-    app_key: PublicKey | None = None  #: Secure Boot V1 signatures of applications
 
 
 def verify_bootloader(run: Run) -> VerifiedImage:
@@ -56,13 +54,13 @@ def verify_bootloader(run: Run) -> VerifiedImage:
     return _verify(run, _Asked(Area("bootloader", offset, size), "port.bootloader", is_bootloader=True))
 
 
-def verify_app(run: Run, area: Area, *, app_key: PublicKey | None = None) -> VerifiedImage:
+def verify_app(run: Run, area: Area) -> VerifiedImage:
     """`bootloader_load_image` for an application in a partition.
 
     Raises:
         HaltedError: with the first check that fails.
     """
-    return _verify(run, _Asked(area, "idf.app", is_bootloader=False, app_key=app_key))
+    return _verify(run, _Asked(area, "idf.app", is_bootloader=False))
 
 
 def _verify(run: Run, asked: _Asked) -> VerifiedImage:
@@ -104,7 +102,7 @@ def _verify_content(run: Run, asked: _Asked, image: EspImage, data: bytes) -> in
             raise _invalid(asked, "hash", "the appended SHA-256 is not its hash")
         return image.length
     if _is_v1(run):
-        return _check_signature_v1(asked, image, data)
+        return _check_signature_v1(run, asked, image, data)
     end = padded(image.length)
     _check_signature(run, asked, data[:end], data[end : end + SECTOR_SIZE])
     return end + SECTOR_SIZE
@@ -160,12 +158,12 @@ def _parse(run: Run, asked: _Asked, data: bytes) -> EspImage:
     return image
 
 
-def _check_signature_v1(asked: _Asked, image: EspImage, data: bytes) -> int:
+def _check_signature_v1(run: Run, asked: _Asked, image: EspImage, data: bytes) -> int:
     """An application's ECDSA signature by the key that the bootloader was built with."""
-    if asked.app_key is None:
+    if run.app_key is None:
         raise _invalid(asked, "signature", "the bootloader was built without a key for applications")
     end = image.length + SignatureV1.size()
-    for finding in verify_v1(data[:end], asked.app_key, subject=asked.area.name):
+    for finding in verify_v1(data[:end], run.app_key, subject=asked.area.name):
         if finding.verdict is Verdict.FAIL:
             raise HaltedError(finding)
     return end

@@ -143,9 +143,12 @@ class Machine:
         )
 
     def boot(self, bootloader: Bootloader, *, cut: Cut | None = None) -> BootReport:
-        """Power on and follow deliberate resets; `cut` applies to the first run only."""
+        """Power on and follow deliberate resets; `cut` applies to the first run only.
+
+        A reset with a failed finding is a bootloader that will find the same again: it is not followed.
+        """
         boots = [self.boot_once(bootloader, cut=cut)]
-        while boots[-1].outcome is Outcome.RESET and len(boots) < MOST_RESETS:
+        while boots[-1].outcome is Outcome.RESET and boots[-1].failure is None and len(boots) < MOST_RESETS:
             boots.append(self.boot_once(bootloader))
         return _joined(boots)
 
@@ -254,7 +257,7 @@ def _joined(boots: list[BootReport]) -> BootReport:
     if len(boots) == 1:
         return last
     findings = tuple(finding for boot in boots for finding in boot.findings)
-    if last.outcome is Outcome.RESET:
+    if last.outcome is Outcome.RESET and last.failure is None:
         loop = failed("machine.reset.loop", "boot", f"{len(boots)} resets in a row", "see the console")
         findings = (*findings, loop)
     return replace(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bootwright.finding import Finding, failed
 from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.formats.keys import PublicKey
 from bootwright.sim.board import Board
 from bootwright.sim.encrypted_flash import is_encryption_on
 from bootwright.sim.idf_efuse import EfuseWriter
@@ -33,6 +34,7 @@ class Run:
     writer: EfuseWriter
     findings: list[Finding] = field(default_factory=list)
     soc_options: bool = False  #: whether `CONFIG_SOC_…` exist: ESP-IDF's builds have them, the MCUboot port's have not
+    app_key: PublicKey | None = None  #: Secure Boot V1: the key for applications that is compiled in
 
     def say(self, level: str, text: str) -> None:
         """A line on the console, `level` is INF, WRN or ERR."""

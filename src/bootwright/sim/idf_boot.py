@@ -1,0 +1,185 @@
+"""ESP-IDF's second-stage bootloader: the partition table, the application, and the first boot that closes the chip.
+
+The options are those of an sdkconfig, read with the same parser as a `bootloader.conf`. A boot that finds nothing
+resets and tries again for ever: its outcome is a reset whose findings say why.
+
+Source: ESP-IDF v6.0, components/bootloader/subproject/main/bootloader_start.c,
+components/bootloader_support/src/bootloader_utility.c, secure_boot_v1/secure_boot.c, flash_encryption/flash_encrypt.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bootwright.finding import Finding, passed, warned
+from bootwright.flash import SECTOR_SIZE, Area
+from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.formats.esp_partitions import SUBTYPES, TABLE_OFFSET, Partition, PartitionType
+from bootwright.formats.keys import PublicKey
+from bootwright.sim.board import Board, Ended, Outcome, Steps
+from bootwright.sim.flash_encryption_stage import (
+    check_encryption_wanted,
+    encrypt_area,
+    encryption_state,
+    prepare_key,
+    raise_counter,
+)
+from bootwright.sim.idf_efuse import EfuseWriter, Err
+from bootwright.sim.idf_image import VerifiedImage, verify_app, verify_bootloader
+from bootwright.sim.idf_ota import choose_app, note_chosen, passes_anti_rollback
+from bootwright.sim.idf_partitions import FACTORY, BootState, load_table
+from bootwright.sim.idf_v1 import enable_v1, generate_digest_v1
+from bootwright.sim.run import HaltedError, Run, halted
+from bootwright.sim.secure_boot_stage import enable_secure_boot, stage_secure_boot
+
+BURN_TOGETHER = "CONFIG_SECURE_BOOT_FLASH_ENC_KEYS_BURN_TOGETHER"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdfBootloader:
+    """ESP-IDF's own second-stage bootloader, as an sdkconfig builds it."""
+
+    conf: BootloaderConf
+    app_key: PublicKey | None = None  #: Secure Boot V1: the key for applications that is compiled in
+
+    def run(self, board: Board) -> Steps[Ended]:
+        """`call_start_cpu0`, to its end."""
+        run = Run(board, self.conf, EfuseWriter(board), soc_options=True, app_key=self.app_key)
+        try:
+            return (yield from self._main(run))
+        except HaltedError as error:
+            run.say("ERR", "[boot] reset")
+            return Ended(outcome=Outcome.RESET, findings=(*run.findings, error.finding))
+
+    def _main(self, run: Run) -> Steps[Ended]:
+        run.say("INF", "[boot] ESP-IDF 2nd stage bootloader (model)")
+        state = load_table(run)
+        choice = yield from choose_app(run, state)
+        refused: list[HaltedError] = []
+        for index in _order(state, choice.index):
+            partition = state.app(index)
+            if partition is None or not passes_anti_rollback(run, partition):
+                continue
+            area = Area(partition.name, partition.offset, partition.size)
+            try:
+                image = verify_app(run, area)
+            except HaltedError as error:
+                refused.append(error)
+                continue
+            run.findings.extend(_passed_over(error) for error in refused)
+            yield from note_chosen(run, state, choice, index)
+            return (yield from self._start(run, state, partition, image))
+        run.say("ERR", "[boot] No bootable app partitions in the partition table")
+        raise _nothing_boots(run, refused)
+
+    def _start(self, run: Run, state: BootState, partition: Partition, image: VerifiedImage) -> Steps[Ended]:
+        """`load_image`: the first boot's steps, then the application."""
+        reset = yield from _close_chip(run, state, image)
+        findings = tuple(run.findings)
+        if reset:
+            run.say("INF", "[boot] Resetting with flash encryption enabled...")
+            return Ended(outcome=Outcome.RESET, findings=findings)
+        run.say("INF", "[boot] Disabling RNG early entropy source...")
+        desc = image.app_desc
+        version = "" if desc is None else desc.version.split(b"\0", 1)[0].decode("utf-8", "replace")
+        checked = passed("idf.app", partition.name, f"the application at {partition.offset:#x} is started")
+        return Ended(
+            outcome=Outcome.APP,
+            findings=(*findings, checked),
+            image_offset=partition.offset,
+            version=version,
+        )
+
+
+def _order(state: BootState, start: int) -> Iterator[int]:
+    """Backwards to the factory application, then forwards."""
+    yield from range(start, FACTORY - 1, -1)
+    yield from range(start + 1, state.count)
+
+
+def _passed_over(error: HaltedError) -> Finding:
+    found = error.finding
+    return warned(found.code, found.subject, found.because, found.next)
+
+
+def _nothing_boots(run: Run, refused: list[HaltedError]) -> HaltedError:
+    if not refused:
+        return halted("idf.app.none", "partition table", "no application partition can be tried", "flash a table")
+    run.findings.extend(error.finding for error in refused[:-1])
+    return refused[-1]
+
+
+# The first boot
+
+
+def _close_chip(run: Run, state: BootState, image: VerifiedImage) -> Steps[bool]:
+    together = run.has(BURN_TOGETHER)
+    if together and run.secure_boot_on != (run.crypt_count > 0):
+        raise halted(
+            "idf.together.half",
+            "eFuses",
+            "one of Secure Boot and flash encryption is enabled and the other is not; their keys share one block",
+            "the other one cannot be added; use another chip",
+        )
+    if together and not (run.secure_boot_on and run.encryption_on):
+        run.writer.begin()
+    if run.has("CONFIG_SECURE_BOOT_V2_ENABLED") and not run.secure_boot_on:
+        yield from stage_secure_boot(run, image)
+        yield from enable_secure_boot(run)
+    if run.has("CONFIG_SECURE_BOOT_V1_ENABLED"):
+        yield from generate_digest_v1(run)
+    was_on = True
+    if run.has("CONFIG_SECURE_FLASH_ENC_ENABLED"):
+        was_on = yield from _encrypt(run, state)
+    if run.has("CONFIG_SECURE_BOOT_V1_ENABLED"):
+        yield from enable_v1(run)
+    return not was_on and run.encryption_on
+
+
+def _encrypt(run: Run, state: BootState) -> Steps[bool]:
+    """Flash encryption; says whether it was on before. Here the C2's one batch is burned before the encryption."""
+    run.say("INF", "[boot] Checking flash encryption...")
+    was_on = encryption_state(run)
+    if not was_on:
+        check_encryption_wanted(run)
+        yield from prepare_key(run)
+    if run.writer.in_batch and (yield from run.writer.commit()) is not Err.OK:
+        raise halted("idf.together.burn", "eFuses", "the eFuses do not read back as asked for", "look for WR_DIS")
+    if not was_on:
+        yield from _encrypt_contents(run, state)
+        yield from raise_counter(run)
+    return was_on
+
+
+def _encrypt_contents(run: Run, state: BootState) -> Steps[None]:
+    """`esp_flash_encrypt_contents`: bootloader, table, and every partition that asks for it or holds an application."""
+    offset = run.board.chip.bootloader_offset
+    image = verify_bootloader(run)
+    yield from encrypt_area(run, Area("bootloader", offset, image.length))
+    if run.has("CONFIG_SECURE_BOOT_V1_ENABLED"):
+        yield from encrypt_area(run, Area("bootloader digest", 0, SECTOR_SIZE))
+    table = run.conf.integer("CONFIG_PARTITION_TABLE_OFFSET", TABLE_OFFSET)
+    yield from encrypt_area(run, Area("partition table", table, SECTOR_SIZE))
+    for partition in state.table:
+        size = _size_to_encrypt(run, partition)
+        if size:
+            yield from encrypt_area(run, Area(partition.name, partition.offset, size))
+
+
+def _size_to_encrypt(run: Run, partition: Partition) -> int:
+    """0 for what stays in plaintext: data without the flag, and application partitions without a valid image."""
+    if partition.type == PartitionType.DATA:
+        return partition.size if partition.is_encrypted else 0
+    if partition.type != PartitionType.APP:
+        return partition.size if partition.flags & 1 and partition.subtype != _PRIMARY else 0
+    try:
+        image = verify_app(run, Area(partition.name, partition.offset, partition.size))
+    except HaltedError as error:
+        because = f"{partition.name} holds no valid plaintext image and is not encrypted: {error.finding.because}"
+        run.findings.append(warned("idf.encrypt.skipped", partition.name, because, "flash it encrypted later"))
+        return 0
+    return image.length if run.has("CONFIG_SECURE_FLASH_ENCRYPT_ONLY_IMAGE_LEN_IN_APP_PART") else partition.size
+
+
+_PRIMARY = SUBTYPES[PartitionType.BOOTLOADER]["primary"]
