@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.peers import ROOT
 
-from bootwright.chips.chip import CHIP_NAMES, load_chip
+from bootwright.chips.chip import CHIP_NAMES, load_chip, meanings
 from bootwright.errors import RefusedError
 
 EVERY_CHIP = pytest.mark.parametrize("name", CHIP_NAMES)
@@ -108,6 +108,19 @@ def test_keys_for_flash_lie_reversed_and_secret_and_digests_do_not() -> None:
     assert chip.purpose("HMAC_UP").secret
     assert not chip.purpose("HMAC_UP").reversed
     assert not chip.purpose("SECURE_BOOT_DIGEST0").secret
+
+
+def test_every_meaning_is_of_a_field_that_some_chip_has() -> None:
+    known = {name for chip in CHIP_NAMES for name in load_chip(chip).by_name}
+    assert set(meanings()) <= known
+    assert all(text and not text.endswith(".") for text in meanings().values())
+
+
+@EVERY_CHIP
+def test_what_release_mode_asks_for_has_a_meaning(name: str) -> None:
+    chip = load_chip(name)
+    asked = {*chip.release_fields, chip.secure_boot.enable_field, chip.flash_encryption.counter_field}
+    assert asked <= set(meanings())
 
 
 def test_the_tables_are_what_esp_idf_says() -> None:

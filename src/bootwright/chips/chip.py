@@ -310,6 +310,13 @@ def load_chip(name: str) -> Chip:
     )
 
 
+@cache
+def meanings() -> Mapping[str, str]:
+    """What security-relevant fields mean, in our words: name → one line."""
+    with (_DATA / "meanings.csv").open(newline="") as file:
+        return {row[0]: row[1] for row in list(csv.reader(file))[1:]}
+
+
 def _tuples(table: Mapping[str, Any]) -> dict[str, Any]:
     """TOML arrays as tuples; its values are what the generator wrote."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}

@@ -94,7 +94,7 @@ def summary_command(context: click.Context, file: Path, chip_name: str | None, a
 @click.pass_context
 def fields_command(context: click.Context, chip_name: str, as_json: bool) -> None:
     """List the eFuse fields of CHIP: where they are, and which bits of WR_DIS and RD_DIS protect them."""
-    from bootwright.chips.chip import load_chip
+    from bootwright.chips.chip import load_chip, meanings
 
     chip = load_chip(chip_name)
     fields = [f for f in chip.fields if not f.name.startswith(("WR_DIS.", "RD_DIS."))]
@@ -107,12 +107,13 @@ def fields_command(context: click.Context, chip_name: str, as_json: bool) -> Non
             "width": f.width,
             "write_disable": f.write_disable,
             "read_disable": f.read_disable,
+            "meaning": meanings().get(f.name, ""),
         }
         for f in fields
     ]
     lines = [
-        f"{f.name:<40} BLOCK{f.block:<3} bit {f.bit:<4} width {f.width:<4} "
-        f"WR_DIS {'-' if f.write_disable is None else f.write_disable}"
+        f"{f.name:<40} BLOCK{f.block:<3}bit {f.bit:<4} width {f.width:<4} "
+        f"WR_DIS {'-' if f.write_disable is None else f.write_disable:<3} {meanings().get(f.name, '')}".rstrip()
         for f in fields
     ]
     answer = Answer(command="efuse fields", details={"chip": chip.name, "fields": rows})
