@@ -123,6 +123,15 @@ def test_what_release_mode_asks_for_has_a_meaning(name: str) -> None:
     assert asked <= set(meanings())
 
 
+def test_the_reference_page_is_what_the_tables_say() -> None:
+    tool = ROOT / "tools" / "document_chips.py"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, str(tool), "--check"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_tables_are_what_esp_idf_says() -> None:
     checkout = os.environ.get("BOOTWRIGHT_ESP_IDF")
     if not checkout or not Path(checkout).exists():

@@ -100,7 +100,7 @@ class Block:
     @property
     def name(self) -> str:
         """The name that says most: `KEY0` before `BLOCK4`."""
-        return self.names[1] if len(self.names) > 1 else self.names[0]
+        return self.names[1] if len(self.names) > 2 else self.names[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
