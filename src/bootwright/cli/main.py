@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "smp": ("smp", "smp", "talk to MCUboot's serial recovery, or to an application's SMP server"),
     "config": ("config", "config", "check a bootloader.conf"),
     "efuse": ("efuse", "efuse", "read, check, convert and burn eFuses of snapshots and virtual chips"),
+    "neighbour": ("neighbour", "neighbour", "serve a virtual board with another MCUboot, to be updated"),
     "rehearse": ("rehearse", "rehearse", "play the whole secure-boot chain on a virtual chip"),
 }
 

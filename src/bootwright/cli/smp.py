@@ -130,8 +130,8 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _size(text: str) -> int:
-    return int(text, 0)
+def _size(text: str | int) -> int:
+    return int(str(text), 0)
 
 
 @image.command()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from bootwright.errors import WireError
 from bootwright.smp import header as h
-from bootwright.smp.client import Link, Talk, console_link, datagram_link, write
+from bootwright.smp.client import Link, console_link, datagram_link, write
 from bootwright.smp.errors import RefusedByDeviceError, SmpError
 from bootwright.smp.negotiate import negotiate
 from bootwright.wire.transport import Transport, open_transport
+
+if TYPE_CHECKING:
+    from bootwright.smp.client import Talk
 
 T = TypeVar("T")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from bootwright.host.smp import Session, is_recovery
-from bootwright.smp.client import Link, Talk
+from bootwright.smp.client import Link
 from bootwright.smp.errors import RefusedByDeviceError
 from bootwright.smp.messages import bootloader, datetime, os_info, params
+
+if TYPE_CHECKING:
+    from bootwright.smp.client import Talk
 
 T = TypeVar("T")
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bootwright.errors import WireError
 from bootwright.finding import Finding, failed, passed, warned
 from bootwright.host.smp import Session, is_recovery
 from bootwright.host.smp_upload import Payload, Sent, send, warn_of_overwriting
 from bootwright.smp import header as h
-from bootwright.smp.client import Link, Talk, write
+from bootwright.smp.client import Link, write
 from bootwright.smp.errors import RefusedByDeviceError, SilenceError, SmpError
 from bootwright.smp.messages import reset
+
+if TYPE_CHECKING:
+    from bootwright.smp.client import Talk
 
 KNOCK_MS = 100  #: MCUboot's boot window is 500 ms by default (CONFIG_BOOT_SERIAL_WAIT_FOR_DFU_TIMEOUT)
 REOPEN_S = 0.2

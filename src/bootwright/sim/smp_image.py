@@ -169,13 +169,15 @@ class ImageGroup:
         offset, data = request.get("off"), request.get("data")
         if not isinstance(offset, int) or not isinstance(data, bytes):
             raise SmpRefusal(EINVAL)
-        upload = self._upload
         if offset == 0:
             resumed = yield from self._begin(request, data)
             if resumed:
-                return {"off": upload.offset}
-        elif not upload.going or offset != upload.offset:
-            return {"off": upload.offset if upload.going else 0}
+                return {"off": self._upload.offset}
+        upload = self._upload
+        if offset != upload.offset:
+            return {"off": upload.offset}
+        if not upload.going:
+            return {"off": 0}
         if upload.offset + len(data) > upload.size:
             raise SmpRefusal(DATA_OVERRUN, group=h.IMAGE)
         yield from self._store(data)

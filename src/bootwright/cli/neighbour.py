@@ -1,0 +1,119 @@
+"""`bootwright neighbour`: a virtual board with MCUboot that is no Espressif chip, to be updated by one."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from bootwright.cli.show import json_option, show
+from bootwright.errors import FormatError
+from bootwright.finding import Answer, passed
+
+FILE = click.Path(path_type=Path)
+
+
+def _size(text: str | int) -> int:
+    return int(str(text), 0)
+
+
+@click.group()
+def neighbour() -> None:
+    """A virtual board that runs Zephyr's MCUboot: an STM32-like target for recovery and updates."""
+
+
+@neighbour.command()
+@click.argument("file", type=FILE)
+@click.option("--mode", type=click.Choice(["move", "scratch", "overwrite"]), default="move", show_default=True)
+@click.option("--profile", type=click.Choice(["zephyr", "espressif"]), default="zephyr", show_default=True)
+@click.option("--flash-size", type=_size, default=512 << 10, show_default=True)
+@click.option("--slot-size", type=_size, default=208 << 10, show_default=True)
+@click.option("--images", type=click.IntRange(1, 2), default=1, show_default=True)
+@click.option("--progressive", is_flag=True, help="Erase ahead of an upload instead of the whole slot.")
+@click.option("--window", is_flag=True, help="Wait half a second for a command after each reset.")
+@click.option("--no-server", is_flag=True, help="The application speaks no SMP.")
+@click.option("--key", type=FILE, help="The public key that MCUboot is built with.")
+@click.option("--image", "image_file", type=FILE, help="An image in the primary slot.")
+@json_option
+@click.pass_context
+def new(
+    context: click.Context,
+    file: Path,
+    *,
+    mode: str,
+    profile: str,
+    flash_size: int,
+    slot_size: int,
+    images: int,
+    progressive: bool,
+    window: bool,
+    no_server: bool,
+    key: Path | None,
+    image_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a board and keep it in FILE."""
+    from bootwright.boot.config import Mode, SerialErase, Signature
+    from bootwright.formats.keys import load_public_key
+    from bootwright.host.files import read_bytes, write_file
+    from bootwright.sim.neighbour import Build, Neighbour, dump
+
+    public = load_public_key(read_bytes(key, what="key"), where=str(key)) if key is not None else None
+    build = Build(
+        flash_size=flash_size,
+        slot_size=slot_size,
+        images=images,
+        mode=Mode(mode),
+        erase=SerialErase.PROGRESSIVE if progressive else SerialErase.WHOLE,
+        profile=profile,
+        window=window,
+        signature=Signature(public.key_type.value) if public is not None else None,
+        keys=(public.der,) if public is not None else (),
+        server=not no_server,
+    )
+    board = Neighbour(build, now_s=time.monotonic)
+    if image_file is not None:
+        data = read_bytes(image_file, what="image")
+        if len(data) > slot_size:
+            raise FormatError(f"{image_file} has {len(data)} bytes, the slot {slot_size}", "make the slot larger")
+        board.flash.load(board.config.images[0].primary.address, data)
+    write_file(file, dump(board).encode())
+    finding = passed(
+        "neighbour.made", str(file), f"{mode} on {flash_size >> 10} KiB of flash, recovery as in {profile}"
+    )
+    context.exit(show(Answer(command="neighbour new", findings=(finding,)), as_json=as_json))
+
+
+@neighbour.command()
+@click.argument("file", type=FILE)
+@click.option("--uart", multiple=True, help="pty, or tcp:PORT (0: a free one).")
+@click.option("--udp", type=click.IntRange(0, 65535), default=None, help="UDP port of the application, 0: a free one.")
+@click.option("--recovery", is_flag=True, help="Hold the recovery pin: every reset enters recovery.")
+def serve(file: Path, *, uart: tuple[str, ...], udp: int | None, recovery: bool) -> None:
+    """Power the board of FILE and serve its ports until interrupted; its flash is kept."""
+    from bootwright.host.files import read_text, write_file
+    from bootwright.sim.neighbour import Neighbour, dump, load
+    from bootwright.sim.smp_port import Station
+
+    build, flash = load(read_text(file, what="neighbour", limit=64 << 20), where=str(file))
+    board = Neighbour(build, now_s=time.monotonic, flash=flash)
+    board.recovery_pin = recovery
+    station = Station(board)
+    for wish in uart or ("pty",):
+        kind, _, number = wish.partition(":")
+        if kind not in ("pty", "tcp") or (number and not number.isdigit()):
+            raise FormatError(f"{wish!r} is no way to serve a UART", "use pty or tcp:PORT")
+        url = station.add_pty() if kind == "pty" else station.add_tcp(int(number or 0))
+        click.echo(f"uart listening on {url}")
+    if udp is not None:
+        click.echo(f"udp listening on {station.add_udp(udp)}")
+    board.power_on()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: station.stop())
+    try:
+        station.run()
+    finally:
+        station.close()
+        write_file(file, dump(board).encode())
