@@ -83,6 +83,16 @@ def write_secret(path: Path, data: bytes) -> None:
     write_file(path, data, mode=SECRET)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it; one that is there is fine.
+
+    Raises:
+        RefusedError: it cannot be made.
+    """
+    with _described(path, "directory", error=RefusedError):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def check_place(path: Path) -> None:
     """Find out before a long job whether its result can be written.
 

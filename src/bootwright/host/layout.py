@@ -96,8 +96,11 @@ def signing_lines(key_type: str) -> list[str]:
     return _assignments({**_SIGNATURE_OPTIONS[key_type], "CONFIG_ESP_SIGN_KEY_FILE": "signing.pem"})
 
 
-def security_lines(mode: Mode, *, scheme: str) -> list[str]:
-    """The options for Secure Boot V2 and flash encryption, as the port's files propose them; `scheme` rsa or ecdsa."""
+def security_lines(mode: Mode, *, scheme: str, shared_block: bool = False) -> list[str]:
+    """The options for Secure Boot V2 and flash encryption, as the port's files propose them; `scheme` rsa or ecdsa.
+
+    `shared_block`: one eFuse block holds both keys, so both are burned together.
+    """
     schemes = {
         "rsa": {"CONFIG_SECURE_SIGNED_APPS_RSA_SCHEME": "1", "CONFIG_SECURE_BOOT_SUPPORTS_RSA": "1"},
         "ecdsa": {"CONFIG_SECURE_SIGNED_APPS_ECDSA_V2_SCHEME": "1"},
@@ -110,6 +113,9 @@ def security_lines(mode: Mode, *, scheme: str) -> list[str]:
         "CONFIG_SECURE_FLASH_ENC_ENABLED": "1",
         **_MODE_OPTIONS[mode],
     }
+    if shared_block:
+        options["CONFIG_SECURE_BOOT_FLASH_ENC_KEYS_BURN_TOGETHER"] = "1"
+        options["CONFIG_SECURE_FLASH_ENCRYPTION_AES128_DERIVED"] = "1"
     return _assignments(options)
 
 

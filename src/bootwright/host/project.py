@@ -236,7 +236,10 @@ def _secured(conf: BootloaderConf, values: Given, chip: Chip) -> BootloaderConf:
         undone = conf_text(["CONFIG_SECURE_FLASH_ENCRYPTION_MODE_RELEASE=n"])
         scheme = "rsa" if "rsa-3072" in chip.secure_boot.schemes else "ecdsa"
         conf = conf.then(undone, where="rehearsal") if conf.release_mode and mode is Mode.DEVELOPMENT else conf
-        conf = conf.then(conf_text(security_lines(mode, scheme=scheme)), where="rehearsal")
+        conf = conf.then(
+            conf_text(security_lines(mode, scheme=scheme, shared_block=chip.keys.purpose_by == "halves")),
+            where="rehearsal",
+        )
     prevented = values.get(("security", "downgrade_prevention"))
     already = conf.defined("CONFIG_ESP_DOWNGRADE_PREVENTION")
     if prevented is None:

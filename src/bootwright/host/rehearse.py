@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bootwright.errors import NotModelledError
 from bootwright.finding import Finding, Verdict, warned
-from bootwright.formats.esp_flash_encryption import efuse_key
 from bootwright.host.bench import Bench, picture
-from bootwright.host.files import write_file, write_secret
+from bootwright.host.files import make_directory, write_file, write_secret
+from bootwright.host.flash_key import key_file
 from bootwright.host.layout import conf_text
 from bootwright.host.project import Project
 from bootwright.host.rehearsal import Kind, Rehearsal, Step
@@ -52,18 +52,16 @@ def prepare(project: Project, *, random: Random = os.urandom) -> Inputs:
     """Read everything that the project names, so that all that can be wrong with files is said before the curtain.
 
     Raises:
+        NotModelledError: a chip whose first boot burns both keys into one block.
         BootwrightError: a file that cannot be used, in one sentence.
     """
-    if project.chip.name not in PLAYABLE:
+    if project.chip.keys.purpose_by == "halves":
         raise NotModelledError(
-            f"{project.where}: found chip {project.chip.name}, the rehearsal plays {', '.join(PLAYABLE)}",
-            'choose project.chip = "esp32c3"',
+            f"{project.where}: found chip {project.chip.name}, whose one key block holds both keys; a rehearsal of its "
+            "whole chain is not modelled",
+            'choose another project.chip, such as "esp32c3"',
         )
     return prepare_inputs(project, random=random)
-
-
-#: chips whose whole chain has been played here
-PLAYABLE = ("esp32c3",)
 
 
 def rehearse(inputs: Inputs, *, on_step: Callable[[str], None] = lambda title: None) -> Outcome:
@@ -144,7 +142,7 @@ def _artefacts(world: World) -> Iterator[Artefact]:
         yield Artefact("signing.pem", inputs.signing.pem(), secret=True)
     if inputs.given_secure_boot is None:
         yield Artefact("secure_boot.pem", inputs.secure_boot.pem(), secret=True)
-    if inputs.given_flash_key is None and (key := _flash_key(world)):
+    if inputs.given_flash_key is None and (key := key_file(world.bench.efuses)):
         yield Artefact("flash_encryption.bin", key, secret=True)
     yield Artefact("signing.pub.pem", inputs.signing.public.pem)
     yield Artefact("bootloader.conf", _conf_file(inputs.project).encode())
@@ -158,13 +156,6 @@ def _artefacts(world: World) -> Iterator[Artefact]:
         yield Artefact("flash-final.bin", world.bench.raw)
 
 
-def _flash_key(world: World) -> bytes | None:
-    """The key as espsecure writes it, also one that the virtual device drew: a rehearsal may know."""
-    efuses = world.bench.efuses
-    number = efuses.find_key("XTS_AES_128_KEY")
-    return None if number is None else efuse_key(efuses.block(number))
-
-
 def _conf_file(project: Project) -> str:
     return conf_text(f"{line.name}={line.value}" for line in project.conf.definitions)
 
@@ -175,7 +166,7 @@ def keep_artefacts(artefacts: tuple[Artefact, ...], folder: Path) -> None:
     Raises:
         RefusedError: the directory cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_directory(folder)
     for artefact in artefacts:
         write = write_secret if artefact.secret else write_file
         write(folder / artefact.name, artefact.data)

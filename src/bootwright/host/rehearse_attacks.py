@@ -11,6 +11,7 @@ from bootwright.formats.mcuboot_image import Image, ImageVersion
 from bootwright.formats.mcuboot_verify import walk_tlvs
 from bootwright.host.bench import Bench
 from bootwright.host.firmware import Payload
+from bootwright.host.flash_key import DOORS
 from bootwright.host.rehearsal import Event, Kind
 from bootwright.host.rehearse_world import (
     Act,
@@ -200,18 +201,12 @@ def _ask_for_key(world: World, notes: Notes) -> None:
             notes.findings.append(passed("efuse.key.read_protected", name, because))
 
 
-_DOORS = {
-    "DIS_DOWNLOAD_MODE": "download mode is closed: the ROM loader does not even answer",
-    "ENABLE_SECURITY_DOWNLOAD": "secure download mode: the ROM loader refuses to read flash or memory",
-}
-
-
 def _knock(world: World, notes: Notes) -> None:
     """What of download mode the eFuses leave open."""
     efuses = world.bench.efuses
-    closed = [name for name in _DOORS if efuses.chip.has_field(name) and efuses.number(name)]
+    closed = [name for name in DOORS if efuses.chip.has_field(name) and efuses.number(name)]
     for name in closed:
-        notes.findings.append(passed("download.closed", name, _DOORS[name]))
+        notes.findings.append(passed("download.closed", name, DOORS[name]))
     if not closed:
         because = "download mode stays open: a dump can be taken, and it is ciphertext"
         notes.findings.append(passed("download.open", "ROM loader", because))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bootwright.finding import Verdict, failed, passed
 from bootwright.formats.bootloader_conf import UpgradeMode
-from bootwright.formats.esp_flash_encryption import efuse_key
 from bootwright.formats.esp_secure_boot import key_digest_v2, sign_v2, verify_v2
 from bootwright.formats.mcuboot_verify import verify_image
 from bootwright.host.bench import picture
+from bootwright.host.flash_key import plan_host_key
 from bootwright.host.rehearsal import Event, Kind
 from bootwright.host.rehearse_world import (
     Act,
@@ -43,39 +43,19 @@ def keys(world: World, notes: Notes) -> None:
     if inputs.flash_key is None:
         because = "the device draws it at its first boot; nobody outside will ever know it"
     else:
-        because = "256 bits by the host, burned and read-protected before the first boot"
+        because = f"{8 * len(inputs.flash_key)} bits by the host, burned and read-protected before the first boot"
         _burn_flash_key(world, notes, inputs.flash_key)
     notes.findings.append(passed("key.ready", "flash-encryption key", because))
 
 
 def _burn_flash_key(world: World, notes: Notes, key: bytes) -> None:
-    """What `espefuse burn-key` does: data, purpose and all protections in one go."""
     machine = world.bench.machine
-    before = machine.efuses
-    number = before.free_key_block("XTS_AES_128_KEY")
-    assert number is not None
-    index = number - before.chip.keys.blocks[0]
-    data = efuse_key(key)
-    burned = before.burn_block(number, data)
-    purpose = before.chip.purpose("XTS_AES_128_KEY").value
-    fields = {f"KEY_PURPOSE_{index}": purpose, **_protections(world, number, index)}
-    machine.efuses = burned.burn_fields(fields).latched()
-    bits = int.from_bytes(data, "little").bit_count()
-    notes.events.append(Event("efuse", f"block {number}: the host's key", bits))
-    block0 = (machine.efuses.bits[0] ^ before.bits[0]).bit_count()
-    notes.events.append(Event("efuse", "block 0: its purpose and protections", block0))
-    notes.tell(f"The host burns its flash-encryption key into {before.chip.block(number).name} and read-protects it.")
-
-
-def _protections(world: World, number: int, index: int) -> dict[str, int]:
-    chip = world.bench.machine.chip
-    block = chip.block(number)
-    assert block.write_disable is not None
-    write = 1 << block.write_disable
-    purpose = chip.field(f"KEY_PURPOSE_{index}").write_disable
-    assert purpose is not None
-    read = 1 << block.read_disable[0][0]
-    return {"WR_DIS": write | 1 << purpose, "RD_DIS": read}
+    plan = plan_host_key(machine.efuses, key, key_digest_v2(world.inputs.secure_boot.public))
+    for step in plan.steps:
+        what = f"block {step.block}: {', '.join(change.name for change in step.changes)}"
+        notes.events.append(Event("efuse", what, step.bits.bit_count()))
+    machine.efuses = plan.after
+    notes.tell("The host burns its flash-encryption key and protects it from being read and written.")
 
 
 def sign_app(world: World, notes: Notes) -> None:

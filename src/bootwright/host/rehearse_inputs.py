@@ -14,6 +14,7 @@ from bootwright.formats.mcuboot_trailer import UpgradeMode as TrailerMode
 from bootwright.formats.mcuboot_trailer import espressif_geometry
 from bootwright.host.files import read_bytes
 from bootwright.host.firmware import BootloaderFile, Payload, read_application, read_bootloader
+from bootwright.host.flash_key import host_key_size
 from bootwright.host.project import Project
 from bootwright.host.settings import FlashKey
 
@@ -70,7 +71,7 @@ class Inputs:
         """The host's flash-encryption key as espsecure writes it, None when the device makes its own."""
         if self.project.fe_key is FlashKey.DEVICE:
             return None
-        return self.given_flash_key or self.random(32)
+        return self.given_flash_key or self.random(host_key_size(self.project.chip))
 
 
 def secure_boot_type(project: Project) -> KeyType:
@@ -106,7 +107,7 @@ def prepare_inputs(project: Project, *, random: Random) -> Inputs:
         random=random,
         given_signing=_load_key(project, project.keys.signing, KeyType(project.key_type), "keys.type"),
         given_secure_boot=_load_key(project, project.keys.secure_boot, secure_boot_type(project), "the chip's ROM"),
-        given_flash_key=_load_flash_key(project.keys.flash_encryption),
+        given_flash_key=_load_flash_key(project.keys.flash_encryption, host_key_size(project.chip)),
     )
 
 
@@ -123,13 +124,13 @@ def _load_key(project: Project, path: Path | None, expected: KeyType, wanted_by:
     return key
 
 
-def _load_flash_key(path: Path | None) -> bytes | None:
+def _load_flash_key(path: Path | None, size: int) -> bytes | None:
     if path is None:
         return None
     key = read_bytes(path, what="flash-encryption key", limit=64)
-    if len(key) != 32:
+    if len(key) != size:
         raise FormatError(
-            f"{path}: found a flash-encryption key of {len(key)} bytes, expected 32",
+            f"{path}: found a flash-encryption key of {len(key)} bytes, expected {size}",
             "espsecure generate-flash-encryption-key writes one",
         )
     return key

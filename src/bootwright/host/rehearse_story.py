@@ -84,7 +84,7 @@ def chain_links(world: World) -> tuple[Link, ...]:
         return ()
     efuses, bootloader = world.bench.efuses, world.bench.conf.bootloader
     digest = key_digest_v2(world.inputs.secure_boot.public)
-    number = efuses.find_key("SECURE_BOOT_DIGEST0")
+    number = _digest_block(efuses)
     block = "none" if number is None else efuses.chip.block(number).name
     sector = bootloader.address + len(world.bootloader) - 0x1000
     rom = [finding for finding in report.findings if finding.code.startswith("rom.")]
@@ -120,6 +120,12 @@ def chain_links(world: World) -> tuple[Link, ...]:
         ),
         Link("Running code", "RAM", "the application", "the port's loader checks (model)", _passed(loader, "port.")),
     )
+
+
+def _digest_block(efuses: Efuses) -> int | None:
+    """Where the digest of the Secure Boot key lies."""
+    purposes = [purpose.name for purpose in efuses.chip.purposes if purpose.is_digest]
+    return next((number for name in sorted(purposes) if (number := efuses.find_key(name)) is not None), None)
 
 
 def _passed(findings: tuple[Finding, ...] | list[Finding], prefix: str) -> tuple[str, ...]:

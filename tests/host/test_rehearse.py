@@ -1,0 +1,193 @@
+"""The rehearsal in process: every chip, what the first boot burns, what a broken chain says."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bootwright.errors import NotModelledError, RefusedError
+from bootwright.finding import Verdict, failed
+from bootwright.host.project import Project, load_project, parse_project
+from bootwright.host.rehearsal import Content, Kind, Rehearsal, Step
+from bootwright.host.rehearse import ACTS, STEP_IDS, keep_artefacts, prepare, rehearse
+from bootwright.host.report import badge, headline
+
+
+def played(project: Project) -> Rehearsal:
+    return rehearse(prepare(project)).rehearsal
+
+
+def burned(rehearsal: Rehearsal) -> list[list[str]]:
+    """The fields of each eFuse program of the first boot, as the timeline has them."""
+    step = next(step for step in rehearsal.steps if step.id == "first-boot")
+    return [event.what.partition(": ")[2].split(", ") for event in step.events if event.lane == "efuse"]
+
+
+@pytest.mark.parametrize(
+    "chip", ["esp32", "esp32s2", "esp32s3", "esp32c3", "esp32c5", "esp32c6", "esp32c61", "esp32h2", "esp32p4"]
+)
+def test_the_chain_holds_on_every_chip_with_separate_key_blocks(chip: str) -> None:
+    mode, owner = ("release", "host") if chip in ("esp32", "esp32s3", "esp32h2") else ("development", "device")
+    result = played(load_project(None, project_chip=chip, security_mode=mode, security_fe_key=owner))
+    assert [step.id for step in result.steps] == list(STEP_IDS)
+    assert [(step.id, step.findings) for step in result.steps if step.verdict is not Verdict.PASS] == []
+    assert headline(result) == "The chain holds: all 9 steps worked, all 9 attacks were refused."
+
+
+def test_a_chip_whose_keys_share_a_block_is_declined() -> None:
+    with pytest.raises(NotModelledError, match="esp32c2, whose one key block holds both keys"):
+        prepare(load_project(None, project_chip="esp32c2"))
+
+
+#: what the real bootloader burns at its first boot, program by program (MCUboot v2.4.0-114 on ESP-IDF v6.0, C3)
+DEVELOPMENT = [
+    ["KEY0"],
+    [
+        "WR_DIS.KEY_PURPOSE_0",
+        "WR_DIS.BLOCK_KEY0",
+        "SECURE_BOOT_KEY_REVOKE1",
+        "SECURE_BOOT_KEY_REVOKE2",
+        "KEY_PURPOSE_0",
+        "SECURE_BOOT_EN",
+        "DIS_DIRECT_BOOT",
+    ],
+    ["KEY1"],
+    [
+        "WR_DIS.RD_DIS",
+        "WR_DIS.DIS_ICACHE",
+        "WR_DIS.KEY_PURPOSE_1",
+        "WR_DIS.BLOCK_KEY1",
+        "RD_DIS.BLOCK_KEY1",
+        "KEY_PURPOSE_1",
+    ],
+    ["SPI_BOOT_CRYPT_CNT"],
+]
+RELEASE = [
+    ["KEY0"],
+    [*DEVELOPMENT[1], "DIS_USB_JTAG", "SOFT_DIS_JTAG", "DIS_PAD_JTAG"],
+    ["KEY1"],
+    [*DEVELOPMENT[3], "DIS_DOWNLOAD_ICACHE", "DIS_DOWNLOAD_MANUAL_ENCRYPT"],
+    ["SPI_BOOT_CRYPT_CNT"],
+]
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("development", DEVELOPMENT), ("release", RELEASE)])
+def test_the_first_boot_burns_what_the_real_one_burns_in_its_order(mode: str, expected: list[list[str]]) -> None:
+    result = played(load_project(None, security_mode=mode))
+    assert [sorted(fields) for fields in burned(result)] == [sorted(fields) for fields in expected]
+    counter = next(fuse for fuse in result.fuses if fuse.name == "SPI_BOOT_CRYPT_CNT")
+    assert (counter.block, counter.bit, counter.before, counter.after) == (
+        "BLOCK0",
+        82,
+        "0",
+        "1" if mode == "development" else "7",
+    )
+    assert not any(fuse.reversible for fuse in result.fuses)
+    assert {fuse.name for fuse in result.fuses} == {name for fields in expected for name in fields}
+
+
+def test_the_flash_is_plaintext_before_and_ciphertext_after() -> None:
+    result = played(load_project(None))
+    assert {run.content for run in result.before.runs} == {Content.ERASED, Content.PLAIN}
+    for name, address, size in result.regions:
+        inside = {
+            run.content
+            for run in result.after.runs
+            if run.address < address + size and address < run.address + run.size
+        }
+        assert inside <= {Content.CIPHER, Content.CIPHER_ERASED}, name
+    assert sum(run.size for run in result.after.runs) == result.flash_size
+
+
+def test_every_attack_names_a_check_that_the_chip_found() -> None:
+    result = played(load_project(None))
+    codes = {step.id: {finding.code for finding in step.findings} for step in result.steps if step.kind is Kind.ATTACK}
+    assert codes["attack-bit-app"] == {"mcuboot.image.hash"}
+    assert codes["attack-bit-bootloader"] & {"rom.image.checksum", "rom.image.segments"}
+    assert codes["attack-bit-bootloader"] & {"rom.secure_boot.crc", "rom.secure_boot.unsigned"}
+    assert codes["attack-bit-tlv"] == {"mcuboot.image.hash", "mcuboot.image.signature"}
+    assert codes["attack-unsigned"] == {"mcuboot.image.signature"}
+    assert codes["attack-wrong-key"] == {"mcuboot.image.signature"}
+    assert codes["attack-downgrade"] == {"mcuboot.image.downgrade"}
+    assert "rom.image.magic" in codes["attack-plaintext-over-encrypted"]
+    assert codes["attack-readout"] == {"flash_encryption.ciphertext", "efuse.key.read_protected", "download.open"}
+
+
+def test_the_security_counter_decides_when_the_bootloader_asks_for_it(tmp_path: Path) -> None:
+    conf = tmp_path / "b.conf"
+    conf.write_text(
+        "".join(f"{line.name}={line.value}\n" for line in load_project(None).conf.definitions)
+        + "CONFIG_ESP_DOWNGRADE_PREVENTION_SECURITY_COUNTER=y\n"
+    )
+    project = parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="bootwright.toml")
+    result = played(project)
+    assert result.verdict is Verdict.PASS
+    step = next(step for step in result.steps if step.id == "attack-downgrade")
+    assert "security counter 1 is lower than the 2" in step.findings[0].because
+
+
+def test_swap_move_plays_too_and_overwrite_says_that_nothing_goes_back() -> None:
+    move = parse_project('[layout]\nupgrade = "move"\n', folder=Path(), where="x")
+    assert played(move).verdict is Verdict.PASS
+    overwrite = played(parse_project('[layout]\nupgrade = "overwrite"\n', folder=Path(), where="x"))
+    assert overwrite.verdict is Verdict.FAIL
+    assert [step.findings[0].code for step in overwrite.steps if step.id == "update-revert"] == ["update.no_revert"]
+
+
+def test_secure_download_mode_is_seen(tmp_path: Path) -> None:
+    lines = [f"{line.name}={line.value}\n" for line in load_project(None, security_mode="release").conf.definitions]
+    (tmp_path / "b.conf").write_text("".join(lines) + "CONFIG_SECURE_ENABLE_SECURE_ROM_DL_MODE=1\n")
+    result = played(parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="x"))
+    readout = next(step for step in result.steps if step.id == "attack-readout")
+    assert [f.subject for f in readout.findings if f.code == "download.closed"] == ["ENABLE_SECURITY_DOWNLOAD"]
+
+
+def test_after_a_failed_step_the_others_say_that_they_were_not_played(tmp_path: Path) -> None:
+    lines = [f"{line.name}={line.value}\n" for line in load_project(None).conf.definitions]
+    (tmp_path / "b.conf").write_text("".join(line for line in lines if "SIGNED_ON_BOOT" not in line))
+    result = played(parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="x"))
+    assert result.verdict is Verdict.FAIL
+    by_id = {step.id: step for step in result.steps}
+    assert [finding.code for finding in by_id["first-boot"].findings] == ["port.secure_boot.unsigned"]
+    assert badge(by_id["first-boot"]) == "failed"
+    assert {badge(step) for step in result.steps[5:]} == {"not played"}
+    assert headline(result) == "The chain does not hold: 4 of 9 steps worked, 0 of 9 attacks were refused."
+    assert result.chain == ()
+
+
+def test_an_application_without_a_load_header_is_played_with_one_and_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "app.bin").write_bytes(os.urandom(5001))
+    result = played(load_project(None, app_file=str(tmp_path / "app.bin")))
+    assert result.verdict is Verdict.PASS
+    step = next(step for step in result.steps if step.id == "sign-app")
+    assert [finding.verdict for finding in step.findings if finding.code == "app.load_header.added"] == [Verdict.WARN]
+
+
+def test_same_versions_still_have_something_older_to_attack_with() -> None:
+    text = '[app]\nversion = "2.0.0"\n[update]\nversion = "2.0.0"\n'
+    result = played(parse_project(text, folder=Path(), where="x"))
+    step = next(step for step in result.steps if step.id == "attack-downgrade")
+    assert step.story[0].startswith("Version 1.0.0, rightly signed")
+
+
+def test_a_verdict_follows_from_the_findings() -> None:
+    step = Step(id="x", title="X", kind=Kind.ATTACK, findings=(failed("a.b", "c", "d"),))
+    assert badge(step) == "got through"
+    assert badge(replace(step, kind=Kind.CHAIN)) == "failed"
+
+
+def test_kept_files_go_into_a_directory_that_can_be_made(tmp_path: Path) -> None:
+    outcome = rehearse(prepare(load_project(None)))
+    keep_artefacts(outcome.artefacts, tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / "app-signed.bin").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RefusedError):
+        keep_artefacts(outcome.artefacts, tmp_path / "file")
+    assert "bytes)" in repr(outcome.artefacts[0])
+
+
+def test_the_progress_hears_every_title_in_order() -> None:
+    titles: list[str] = []
+    rehearse(prepare(load_project(None)), on_step=titles.append)
+    assert titles == [act.title for act in ACTS]
