@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("config", "config", "check a bootloader.conf"),
     "efuse": ("efuse", "efuse", "read, check, convert and burn eFuses of snapshots and virtual chips"),
     "neighbour": ("neighbour", "neighbour", "serve a virtual board with another MCUboot, to be updated"),
+    "espsecure": ("dropin.espsecure", "command", "espsecure's command line, verbatim"),
     "rehearse": ("rehearse", "rehearse", "play the whole secure-boot chain on a virtual chip"),
 }
 

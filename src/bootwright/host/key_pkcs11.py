@@ -28,6 +28,7 @@ class TokenUri:
     object: str = ""  #: the key's label
     id: bytes = b""  #: the key's CKA_ID
     serial: str = ""
+    slot: str = ""  #: the number of the slot that the token is in
     module: str = ""
     pin: str = field(default="", repr=False)
     pin_source: str = ""
@@ -46,6 +47,7 @@ def parse_uri(uri: str) -> TokenUri:
         object=unquote(found.get("object", "")),
         id=unquote_to_bytes(found.get("id", "")),
         serial=unquote(found.get("serial", "")),
+        slot=unquote(found.get("slot-id", "")),
         module=unquote(found.get("module-path", found.get("module-name", ""))) or os.environ.get(MODULE_VARIABLE, ""),
         pin=unquote(found.get("pin-value", "")),
         pin_source=unquote(found.get("pin-source", "")),
@@ -164,12 +166,13 @@ def _token(library: Any, wanted: TokenUri) -> Any:
         token
         for token in library.get_tokens()
         if (not wanted.token or token.label == wanted.token)
+        and (not wanted.slot or str(token.slot.slot_id) == wanted.slot)
         and (not wanted.serial or bytes(token.serial).decode(errors="replace").strip() == wanted.serial)
     ]
     if len(found) != 1:
         raise FormatError(
             f"pkcs11: found {len(found)} tokens for token={wanted.token!r}, expected one",
-            "name it with token= (its label) or serial=",
+            "name it with token= (its label), serial= or slot-id=",
         )
     return found[0]
 
