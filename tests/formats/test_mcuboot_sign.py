@@ -14,9 +14,9 @@ from bootwright.formats.mcuboot_sign import (
     draft_image,
     sign_draft,
     sign_image,
-    verify_image,
 )
 from bootwright.formats.mcuboot_trailer import boot_magic
+from bootwright.formats.mcuboot_verify import verify_image
 
 V1 = ImageVersion(major=1, minor=2, revision=3, build=4)
 OPTIONS = SignOptions(version=V1, pad_header=True, slot_size=0x20000, security_counter=7)

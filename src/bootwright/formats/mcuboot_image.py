@@ -12,7 +12,7 @@ import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from bootwright.errors import FormatError
 from bootwright.formats.record import U8, U16, U32, Record
@@ -126,13 +126,6 @@ class ImageVersion(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BigEndianImageVersion(ImageVersion):
-    """`ImageVersion` as a big-endian MCUboot reads it."""
-
-    BYTE_ORDER: ClassVar[Endian] = ">"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader(Record):
     """`struct image_header`, the first 32 bytes of an image."""
 
@@ -156,18 +149,12 @@ class ImageHeader(Record):
         return self.tlv_offset + self.protect_tlv_size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BigEndianImageHeader(ImageHeader):
-    """`ImageHeader` as a big-endian MCUboot reads it."""
-
-    BYTE_ORDER: ClassVar[Endian] = ">"
-    ver: BigEndianImageVersion
-
-
 def make_header(version: ImageVersion, endian: Endian = "<", **fields: int) -> ImageHeader:
     """A header of either byte order."""
     if endian == "<":
         return ImageHeader(ver=version, **fields)
+    from bootwright.formats.mcuboot_big_endian import BigEndianImageHeader, BigEndianImageVersion
+
     swapped = BigEndianImageVersion(
         major=version.major, minor=version.minor, revision=version.revision, build=version.build
     )
@@ -188,8 +175,11 @@ def parse_header(data: bytes | memoryview, *, where: str = "image") -> ImageHead
     Raises:
         FormatError: fewer than 32 bytes.
     """
-    record = BigEndianImageHeader if endian_of(data) == ">" else ImageHeader
-    return record.parse(data, where=where)
+    if endian_of(data) == ">":
+        from bootwright.formats.mcuboot_big_endian import BigEndianImageHeader
+
+        return BigEndianImageHeader.parse(data, where=where)
+    return ImageHeader.parse(data, where=where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bootwright.errors import FormatError, TrustError
-from bootwright.formats.keys import KeyType, PublicKey, Signer
-from bootwright.formats.mcuboot_encrypt import Encryption, apply_keystream, filling, tlv_size, wrap
+from bootwright.formats.keys import KeyType, NeedsMessageError, PublicKey, Signer
 from bootwright.formats.mcuboot_image import (
     HEADER_SIZE,
     MAGIC,
@@ -33,19 +32,11 @@ from bootwright.formats.mcuboot_trailer import (
     align_up,
     boot_magic,
 )
-from bootwright.formats.mcuboot_verify import BootRules, verify_image
 
-__all__ = [
-    "BootRules",
-    "Dependency",
-    "Draft",
-    "SignOptions",
-    "attach_signature",
-    "draft_image",
-    "finish_image",
-    "sign_image",
-    "verify_image",
-]
+if TYPE_CHECKING:  # encrypted images are rare, and their code is imported with the first
+    from bootwright.formats.mcuboot_encrypt import Encryption
+
+Part = bytes | memoryview
 
 SIGNATURE_TLVS = {
     KeyType.RSA_2048: TlvType.RSA2048,
@@ -126,6 +117,8 @@ class SignOptions:
     def _saved_key_size(self) -> int:
         if self.encryption is None:
             return 0
+        from bootwright.formats.mcuboot_encrypt import tlv_size
+
         saved = tlv_size(self.encryption) if self.save_enctlv else len(self.encryption.key)
         return align_up(saved, self.trailer_align)
 
@@ -148,7 +141,7 @@ class Draft:
 
     options: SignOptions
     head: bytes  #: the header, up to ih_hdr_size
-    payload: bytes | memoryview
+    payload: Part
     protected: bytes  #: the protected TLV area, empty if there is none
     hash_name: str
     digest: bytes
@@ -178,9 +171,10 @@ def sign_draft(draft: Draft, signer: Signer) -> bytes:
     """The signature of a draft, exactly as MCUboot will check it."""
     if draft.options.pure:
         return signer.sign(draft.message)
-    if signer.key_type is KeyType.ED25519:
+    try:
         return signer.sign_digest(draft.digest)
-    return signer.sign(draft.message, digest=draft.digest)
+    except NeedsMessageError:
+        return signer.sign(draft.message, digest=draft.digest)
 
 
 def attach_signature(payload: bytes, options: SignOptions, public: PublicKey, signature: bytes) -> bytes:
@@ -214,6 +208,8 @@ def draft_image(payload: bytes, options: SignOptions, public: PublicKey | None) 
     hash_name = image_hash(options, public)
     body = _body(payload, options)
     if options.encryption is not None:
+        from bootwright.formats.mcuboot_encrypt import filling
+
         body = b"".join((body, filling(options.header_size, len(body))))
     protected = _protected_area(options, hash_name, public)
     header = make_header(
@@ -242,16 +238,23 @@ def finish_image(draft: Draft, public: PublicKey | None, signature: bytes | None
     Raises:
         FormatError: the image and its trailer do not fit the slot.
     """
-    area = pack_area(TLV_INFO_MAGIC, _unprotected(draft, public, signature), draft.options.endian)
-    payload, encryption = draft.payload, draft.options.encryption
-    if encryption is not None and not encryption.clear:
-        payload = apply_keystream(encryption.key, payload)
-    parts = [draft.head, payload, draft.protected, area]
+    parts = image_parts(draft, public, signature)
     size = sum(len(part) for part in parts)
     _check_fits(size, draft.options)
     if draft.options.pad or draft.options.confirm:
-        parts.append(padding(size, draft.options))
+        parts = (*parts, padding(size, draft.options))
     return b"".join(parts)
+
+
+def image_parts(draft: Draft, public: PublicKey | None, signature: bytes | None) -> tuple[Part, ...]:
+    """The image without padding, in pieces that need no copying."""
+    area = pack_area(TLV_INFO_MAGIC, _unprotected(draft, public, signature), draft.options.endian)
+    payload, encryption = draft.payload, draft.options.encryption
+    if encryption is not None and not encryption.clear:
+        from bootwright.formats.mcuboot_encrypt import apply_keystream
+
+        payload = apply_keystream(encryption.key, payload)
+    return draft.head, payload, draft.protected, area
 
 
 def image_hash(options: SignOptions, public: PublicKey | None) -> str:
@@ -286,7 +289,7 @@ def padding(size: int, options: SignOptions) -> bytes:
     return bytes(fill) + magic
 
 
-def _body(payload: bytes, options: SignOptions) -> bytes | memoryview:
+def _body(payload: bytes, options: SignOptions) -> Part:
     if options.header_size < HEADER_SIZE:
         raise FormatError(f"header size: found {options.header_size}, expected at least {HEADER_SIZE}")
     if options.load_addr and options.rom_fixed:
@@ -383,6 +386,8 @@ def _unprotected(draft: Draft, public: PublicKey | None, signature: bytes | None
             signature = signature.ljust(PADDED_SIGNATURE.get(public.key_type, 0), b"\x00")
         tlvs.append(own_tlv(SIGNATURE_TLVS[public.key_type], signature))
     if options.encryption is not None:
+        from bootwright.formats.mcuboot_encrypt import wrap
+
         tlvs.append(wrap(options.encryption))
     return tuple(tlvs)
 

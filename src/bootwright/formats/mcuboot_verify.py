@@ -87,7 +87,11 @@ def verify_image(
     One finding a check that was passed, and at most one failure: the check at which the bootloader stops.
     """
     found: list[Finding] = []
-    case = _Case(memoryview(data), tuple(keys), rules or BootRules(), subject)
+    if len(data) < HEADER_SIZE:
+        because = f"found {len(data)} bytes, expected a header of {HEADER_SIZE}"
+        return (failed("image.header.short", subject, because, _SIGN_IT),)
+    header = ImageHeader.parse(data, where=subject)
+    case = _Case(memoryview(data), header, tuple(keys), rules or BootRules(), subject)
     for check in (_check_header, _check_areas, _check_tlvs):
         found += check(case)
         if overall(found) is Verdict.FAIL:
@@ -156,6 +160,7 @@ def _info(data: bytes | memoryview, at: int) -> tuple[int, int]:
 @dataclass(frozen=True, slots=True)
 class _Case:
     data: memoryview
+    header: ImageHeader
     keys: tuple[PublicKey, ...]
     rules: BootRules
     subject: str
@@ -163,16 +168,8 @@ class _Case:
     def fail(self, code: str, because: str, advice: str = "") -> list[Finding]:
         return [failed(code, self.subject, because, advice)]
 
-    @property
-    def header(self) -> ImageHeader:
-        return ImageHeader.parse(self.data, where=self.subject)
-
 
 def _check_header(case: _Case) -> list[Finding]:
-    if len(case.data) < HEADER_SIZE:
-        return case.fail(
-            "image.header.short", f"found {len(case.data)} bytes, expected a header of {HEADER_SIZE}", _SIGN_IT
-        )
     header, rules = case.header, case.rules
     if header.magic == 0xFFFFFFFF:
         return case.fail("image.header.erased", "found erased bytes instead of a header: there is no image", _SIGN_IT)
@@ -248,7 +245,7 @@ class _Walk:
     def __init__(self, case: _Case) -> None:
         self.case = case
         self.digests: dict[str, bytes] = {}
-        self.pure = any(tlv.type == TlvType.SIG_PURE for tlv in _quietly(case)) and case.rules.pure
+        self.pure = case.rules.pure and any(tlv.type == TlvType.SIG_PURE for tlv in _quietly(case))
         self.hash_name = _expected_hash(case.keys, self.pure)
         self.hash_seen = ""
         self.key: PublicKey | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,25 +53,21 @@ def read_text(path: Path, *, what: str = "file", limit: int = 1 << 20) -> str:
         ) from None
 
 
-def write_file(path: Path, data: bytes, *, mode: int = PUBLIC) -> None:
-    """Write beside and rename, so that `path` holds all of `data` or what it held before.
+def write_file(path: Path, *parts: bytes | memoryview, mode: int = PUBLIC) -> None:
+    """Write beside and rename, so that `path` holds all parts or what it held before.
+
+    A link is followed; what is no regular file, `/dev/stdout` say, is written to as it is.
 
     Raises:
         RefusedError: the place cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    target = os.path.realpath(path)
     with _described(path, "place that can be written", error=RefusedError):
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                beside.unlink()
-            raise
+        if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+            with open(target, "wb") as device:
+                device.writelines(parts)
+            return
+        _replace(target, parts, mode)
 
 
 def write_secret(path: Path, data: bytes) -> None:
@@ -91,6 +87,28 @@ def make_directory(path: Path) -> None:
     """
     with _described(path, "directory", error=RefusedError):
         path.mkdir(parents=True, exist_ok=True)
+
+
+def _replace(target: str, parts: tuple[bytes | memoryview, ...], mode: int) -> None:
+    folder, name = os.path.split(target)
+    beside = os.path.join(folder, f".{name}.{os.urandom(4).hex()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            for part in parts:
+                _write_all(file, memoryview(part))
+            if mode == SECRET:  # a build makes its outputs again, a key is made once
+                os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def _write_all(file: io.FileIO, rest: memoryview) -> None:
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
 
 
 def check_place(path: Path) -> None:

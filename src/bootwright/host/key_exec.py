@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootwright.errors import FormatError, TrustError, WireError
-from bootwright.formats.keys import KeyType, PublicKey, load_public_key
+from bootwright.formats.keys import KeyType, NeedsMessageError, PublicKey, load_public_key
 from bootwright.host.files import read_bytes
 
 TIMEOUT_S = 120
@@ -49,11 +49,11 @@ class ExecSigner:
         """See `Signer.sign_digest`.
 
         Raises:
-            FormatError: the command wants the whole message.
+            NeedsMessageError: the command wants the whole message.
             WireError, TrustError: as `sign`.
         """
         if self.whole_message and self.key_type is not KeyType.ED25519:
-            raise FormatError(
+            raise NeedsMessageError(
                 "the command: found input=message, expected one that signs a hash", "this signature is over a hash"
             )
         return self._ask(digest, digest)

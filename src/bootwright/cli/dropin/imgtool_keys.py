@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from getpass import getpass
 from pathlib import Path
 
 import click
@@ -43,9 +42,15 @@ def load_key(path: str) -> PrivateKey | PublicKey:
     except PasswordError:
         pass
     try:
-        return _known(_load(data, path, getpass("Enter key passphrase: ").encode()))
+        return _known(_load(data, path, _ask("Enter key passphrase: ").encode()))
     except PasswordError:
         raise Failure("Invalid passphrase") from None
+
+
+def _ask(prompt: str) -> str:
+    from getpass import getpass
+
+    return getpass(prompt)
 
 
 def public_of(key: PrivateKey | PublicKey) -> PublicKey:
@@ -94,7 +99,7 @@ def keygen(key: str, kind: str, password: bool) -> None:
 
 def _new_password() -> bytes:
     while True:
-        first, second = getpass("Enter key passphrase: "), getpass("Reenter passphrase: ")
+        first, second = _ask("Enter key passphrase: "), _ask("Reenter passphrase: ")
         if first == second:
             return first.encode()
         click.echo("Passwords do not match, try again")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +14,6 @@ from bootwright.cli.dropin.imgtool import Failure, warn
 from bootwright.cli.dropin.imgtool_keys import load_key, public_of
 from bootwright.errors import FormatError
 from bootwright.formats.keys import KeyType, PublicKey
-from bootwright.formats.mcuboot_encrypt import Encryption, new_encryption
 from bootwright.formats.mcuboot_image import (
     HEADER_SIZE,
     VENDOR_TLV_MAX,
@@ -26,6 +24,11 @@ from bootwright.formats.mcuboot_image import (
 )
 from bootwright.formats.mcuboot_sign import KEY_HASHES, Dependency, SignOptions
 from bootwright.formats.mcuboot_trailer import IMGTOOL_MAX_SECTORS, UpgradeMode
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from bootwright.formats.mcuboot_encrypt import Encryption
 
 VERSION_SHAPE = "Invalid version number, should be maj.min.rev+build with later parts optional"
 
@@ -158,7 +161,7 @@ def sign_options(given: dict[str, Any], public: PublicKey | None) -> SignOptions
     counter = given["security_counter"]
     if counter == "auto":
         counter = (version.major << 24) + (version.minor << 16) + version.revision
-    vid = None if given["vid"] is None else _uuid(uuid.NAMESPACE_DNS, given["vid"])
+    vid = _vendor(given["vid"])
     return SignOptions(
         version=version,
         header_size=given["header_size"],
@@ -176,7 +179,7 @@ def sign_options(given: dict[str, Any], public: PublicKey | None) -> SignOptions
         dependencies=given["dependencies"],
         boot_record=given["boot_record"],
         vid=vid,
-        cid=None if given["cid"] is None else _uuid(None if vid is None else uuid.UUID(bytes=vid), given["cid"]),
+        cid=_image_class(vid, given["cid"]),
         custom_tlvs=custom,
         full_public_key=given["public_key_format"] == "full",
         hash_name=hash_name,
@@ -190,6 +193,8 @@ def sign_options(given: dict[str, Any], public: PublicKey | None) -> SignOptions
 def _encryption(given: dict[str, Any], public: PublicKey | None) -> Encryption | None:
     if not given["encrypt"]:
         return None
+    from bootwright.formats.mcuboot_encrypt import new_encryption
+
     recipient = public_of(load_key(given["encrypt"]))
     if given["key"] and public is not None and public.key_type not in (KeyType.ED25519, KeyType.X25519):
         same = recipient.key_type is public.key_type or (recipient.key_type.is_rsa and public.key_type.is_rsa)
@@ -259,11 +264,29 @@ def _tlv_value(text: str) -> bytes:
         raise Failure(f"the value of a custom TLV: found {text!r}, expected hexadecimal digits after 0x") from None
 
 
-def _uuid(namespace: uuid.UUID | None, text: str) -> bytes:
+def _vendor(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    from uuid import NAMESPACE_DNS
+
+    return _uuid(NAMESPACE_DNS, text)
+
+
+def _image_class(vendor: bytes | None, text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    from uuid import UUID
+
+    return _uuid(None if vendor is None else UUID(bytes=vendor), text)
+
+
+def _uuid(namespace: UUID | None, text: str) -> bytes:
+    from uuid import uuid5
+
     if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}", text):
         return bytes.fromhex(text.replace("-", ""))
     if not text.isprintable():
         raise Failure(f"Unknown UUID format: {text!r}")
     if namespace is None:
         raise Failure(f"Unknown namespace for UUID: {text}; a class by name needs --vid")
-    return uuid.uuid5(namespace, text).bytes
+    return uuid5(namespace, text).bytes

@@ -15,16 +15,16 @@ from bootwright.cli.dropin.imgtool_keys import load_key, public_of
 from bootwright.cli.dropin.imgtool_options import sign_options, with_options
 from bootwright.formats.hexfile import Segment, flatten, pack_hex, parse_hex
 from bootwright.formats.keys import KeyType, PrivateKey, PublicKey, Signer
-from bootwright.formats.mcuboot_encrypt import tlv_size
 from bootwright.formats.mcuboot_image import endian_of
 from bootwright.formats.mcuboot_sign import (
     KEY_HASHES,
     PADDED_SIGNATURE,
     Draft,
+    Part,
     SignOptions,
     accepts,
     draft_image,
-    finish_image,
+    image_parts,
     sign_draft,
 )
 from bootwright.formats.mcuboot_trailer import (
@@ -34,7 +34,6 @@ from bootwright.formats.mcuboot_trailer import (
     align_up,
     boot_magic,
 )
-from bootwright.formats.mcuboot_verify import strip_padding
 from bootwright.host.files import write_file
 
 
@@ -54,7 +53,7 @@ def sign(infile: str, outfile: str, **given: Any) -> None:
     signing = _signing(given)
     options = sign_options(given, signing.public)
     made = _make(source.payload, options, signing, given)
-    write_file(Path(outfile), _output(outfile, made.data, source.address, options, given))
+    write_file(Path(outfile), *_output(outfile, made.parts, source.address, options, given))
     if given["sig_out"]:
         if made.signature is None:
             raise Failure("there is no signature to write to --sig-out: the image was not signed")
@@ -73,7 +72,7 @@ class _Signing:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    data: bytes
+    parts: tuple[Part, ...]
     signature: bytes | None
 
 
@@ -149,7 +148,7 @@ def _create(payload: bytes, options: SignOptions, signing: _Signing, given: dict
     draft = draft_image(payload, options, _hash_key(public, options))
     if given["vector_to_sign"] is not None:
         click.echo(f"image.py: export {given['vector_to_sign']}")
-        return _Made(draft.message if given["vector_to_sign"] == "payload" else draft.digest, None)
+        return _Made((draft.message if given["vector_to_sign"] == "payload" else draft.digest,), None)
     signature = signing.fixed
     if signing.signer is not None:
         what = "digest" if signing.signer.key_type is KeyType.ED25519 else "payload"
@@ -157,9 +156,9 @@ def _create(payload: bytes, options: SignOptions, signing: _Signing, given: dict
         signature = _padded(sign_draft(draft, signing.signer), options, signing.signer.key_type)
     elif signature is not None and public is not None:
         _check_fixed(draft, public, signature)
-    data = finish_image(draft, public, signature)
-    _check_trailer(len(data), options, given)
-    return _Made(data, signature)
+    parts = image_parts(draft, public, signature)
+    _check_trailer(_size(parts), options, given)
+    return _Made(parts, signature)
 
 
 def _hash_key(public: PublicKey | None, options: SignOptions) -> PublicKey | None:
@@ -175,6 +174,8 @@ def _padded(signature: bytes, options: SignOptions, key_type: KeyType) -> bytes:
 def _check_fixed(draft: Draft, public: PublicKey, signature: bytes) -> None:
     if public.key_type not in KEY_HASHES:
         raise click.UsageError(f"Could not find allowed hash algorithms for {public.key_type}")
+    from bootwright.formats.mcuboot_verify import strip_padding
+
     if not accepts(draft, public, strip_padding(signature) if public.key_type.is_ecdsa else signature):
         warn(f"the fixed signature is not the {public.key_type} key's over this image: no bootloader will accept it")
 
@@ -186,6 +187,8 @@ def _trailer_size(options: SignOptions, given: dict[str, Any]) -> int:
         return align * 2 + align_up(16, align)
     keys = 0
     if encryption is not None:
+        from bootwright.formats.mcuboot_encrypt import tlv_size
+
         keys = 2 * align_up(tlv_size(encryption) if options.save_enctlv else 16, align)
     elif given["encrypt"] and not options.save_enctlv:
         keys = 2 * align_up(16, align)
@@ -207,23 +210,29 @@ def _check_trailer(size: int, options: SignOptions, given: dict[str, Any]) -> No
         )
 
 
-def _output(outfile: str, data: bytes, address: int | None, options: SignOptions, given: dict[str, Any]) -> bytes:
+def _size(parts: tuple[Part, ...]) -> int:
+    return sum(len(part) for part in parts)
+
+
+def _output(
+    outfile: str, parts: tuple[Part, ...], address: int | None, options: SignOptions, given: dict[str, Any]
+) -> tuple[Part, ...]:
     pad = given["pad"] or given["confirm"] or given["test"]
     if not is_hex(outfile):
-        return data + _padding(len(data), options, given) if pad else data
+        return (*parts, _padding(_size(parts), options, given)) if pad else parts
     base = address if given["hex_addr"] is None else given["hex_addr"]
     if base is None:
         raise click.UsageError("No address exists in input file neither was it provided by user")
     if base < 0:
         raise Failure(f"the header would lie at address {base}: the input starts below --header-size")
-    segments: list[Segment] = [(base, data)]
+    segments: list[Segment] = [(base, b"".join(parts))]
     if pad:
         end, magic = base + given["slot_size"], _magic(options)
         if (given["test"] or given["confirm"]) and options.mode is not UpgradeMode.OVERWRITE_ONLY:
             flag = bytes([options.erased_val]) * options.trailer_align
             segments.append((end + _image_ok(options), b"\x01" + flag[1:] if given["confirm"] else flag))
         segments.append((end - len(magic), magic))
-    return pack_hex(segments)
+    return (pack_hex(segments),)
 
 
 def _padding(size: int, options: SignOptions, given: dict[str, Any]) -> bytes:
