@@ -32,10 +32,10 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_beside(
     path = tmp_path / "a.bin"
     write_file(path, b"old")
 
-    def full(descriptor: int) -> None:
+    def full(source: str, target: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(RefusedError, match="no space left on device"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
@@ -62,3 +62,22 @@ def test_each_unusable_file_has_its_sentence(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="missing: found nothing"):
         write_file(tmp_path / "missing" / "a.bin", b"x")
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_file(tmp_path / "link", b"one ", b"two")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"one two"
+
+
+def test_what_is_no_regular_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_file(pipe, b"through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
