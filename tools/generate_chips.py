@@ -361,6 +361,21 @@ def secure_boot(chip: str, caps: dict[str, int], rows: list[Row]) -> dict[str, o
     }
 
 
+def memory(idf: Idf, chip: str, caps: dict[str, int]) -> dict[str, object]:
+    """The `[memory]` table: where the port's loader lets parts of an application go (bootloader_memory_utils.h)."""
+    text = idf.read(f"components/soc/{chip}/include/soc/soc.h")
+    known = {name: int(value, 16) for name, value in re.findall(r"#define (SOC_\w+)\s+(0x[0-9a-fA-F]+)", text)}
+    found: dict[str, object] = {}
+    for ours, theirs, supported in (
+        ("iram", "IRAM", True),
+        ("dram", "DRAM", True),
+        ("rtc_iram", "RTC_IRAM", bool(caps.get("SOC_RTC_FAST_MEM_SUPPORTED"))),
+        ("rtc_dram", "RTC_DATA", bool(caps.get("SOC_RTC_SLOW_MEM_SUPPORTED"))),
+    ):
+        found[ours] = [known[f"SOC_{theirs}_LOW"], known[f"SOC_{theirs}_HIGH"]] if supported else []
+    return found
+
+
 def download_cache_fields(idf: Idf, chip: str) -> list[str]:
     """What a first boot burns unless `CONFIG_SECURE_FLASH_UART_BOOTLOADER_ALLOW_CACHE` is set."""
     text = idf.read(f"components/bootloader_support/src/{chip}/flash_encryption_secure_features.c")
@@ -429,7 +444,8 @@ def controller(regs: dict[str, int]) -> dict[str, object]:
     return table
 
 
-HEX = {"base", "read", "write", "bootloader_offset", "bootloader_limit", "repeat_err", "rs_err", *CONTROLLER}
+HEX = {"iram", "dram", "rtc_iram", "rtc_dram", "base", "read", "write", "bootloader_offset", "bootloader_limit"}
+HEX |= {"repeat_err", "rs_err", *CONTROLLER}
 
 
 def toml_value(name: str, value: object) -> str:
@@ -469,6 +485,7 @@ def chip_toml(idf: Idf, chip: str, rows: list[Row]) -> str:
     text += table("flash_encryption", flash_encryption(idf, chip, caps))
     banner, seen = ROM_BANNERS[chip]
     text += table("rom", {"banner": banner, "seen": seen})
+    text += table("memory", memory(idf, chip, caps))
     serial_jtag, otg = caps.get("SOC_USB_SERIAL_JTAG_SUPPORTED"), caps.get("SOC_USB_OTG_SUPPORTED")
     text += table("usb", {"serial_jtag": bool(serial_jtag), "otg": bool(otg)})
     text += table("keys", keys_table(caps, blocks))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -10,9 +9,10 @@ from tests.support.keys import key_of
 
 from bootwright.chips.chip import load_chip
 from bootwright.formats.bootloader_conf import BootloaderConf
-from bootwright.formats.esp_image import make_bootloader_image
+from bootwright.formats.esp_image import Segment, make_bootloader_image
 from bootwright.formats.esp_secure_boot import sign_v2
 from bootwright.formats.keys import KeyType
+from bootwright.formats.load_header import make_application
 from bootwright.formats.mcuboot_image import ImageVersion
 from bootwright.formats.mcuboot_sign import SignOptions, sign_image
 from bootwright.sim.first_boot import McubootPort
@@ -63,10 +63,18 @@ def bootloader(*, signed: bool = True, chip: str = "esp32c3", key_number: int = 
 
 
 @cache
-def application(*, version: str = "1.0.0", max_align: int = 32, seed: bytes = b"app", key_number: int = 0) -> bytes:
+def application(
+    *,
+    version: str = "1.0.0",
+    max_align: int = 32,
+    seed: bytes = b"app",
+    key_number: int = 0,
+    chip: str = "esp32c3",
+) -> bytes:
     """An application signed with Ed25519, with a load header that the port's loader takes."""
-    words = (0xACE637D3, 0x4038_0000, 0x4038_0000, 0xC0, 64, 0x3FC8_4000, 0x80, 64, *(0,) * 16)
-    payload = struct.pack("<24I", *words) + seed.ljust(128, b"a")
+    memory = load_chip(chip).memory
+    iram, dram = memory.iram[0] + 0x1000, memory.dram[0] + 0x4000
+    payload = make_application(iram, Segment(iram, seed.ljust(64, b"i")), Segment(dram, seed.ljust(64, b"d")))
     options = SignOptions(version=_version(version), pad_header=True, slot_size=SLOT_SIZE, max_align=max_align)
     return sign_image(payload, options, key_of(KeyType.ED25519, key_number))
 
@@ -91,5 +99,5 @@ def scene(*groups: dict[str, str], chip: str = "esp32c3", signed: bool = True, a
     facts = load_chip(chip)
     machine = Machine(facts, entropy=lambda length: bytes(range(1, length + 1)))
     machine.flash.load(facts.bootloader_offset, bootloader(signed=signed, chip=chip))
-    machine.flash.load(PRIMARY, application() if app is None else app)
+    machine.flash.load(PRIMARY, application(chip=chip) if app is None else app)
     return Scene(machine, McubootPort(conf=conf, keys=(key_of(KeyType.ED25519, 0).public.der,)), conf)

@@ -140,6 +140,16 @@ class Rom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Where the CPU sees RAM: first address and the first one behind; empty where the chip has none."""
+
+    iram: tuple[int, ...]
+    dram: tuple[int, ...]
+    rtc_iram: tuple[int, ...]
+    rtc_dram: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usb:
     """USB functions of the ROM."""
 
@@ -197,6 +207,7 @@ class Chip:
     secure_boot: SecureBoot
     flash_encryption: FlashEncryption
     rom: Rom
+    memory: Memory
     usb: Usb
     keys: Keys
     purposes: tuple[Purpose, ...]
@@ -298,6 +309,7 @@ def load_chip(name: str) -> Chip:
         secure_boot=SecureBoot(**_tuples(table["secure_boot"])),
         flash_encryption=FlashEncryption(**_tuples(table["flash_encryption"])),
         rom=Rom(**_tuples(table["rom"])),
+        memory=Memory(**_tuples(table["memory"])),
         usb=Usb(**table["usb"]),
         keys=Keys(**_tuples(table["keys"])),
         purposes=tuple(_purpose(key, value) for key, value in table["key_purposes"].items()),
