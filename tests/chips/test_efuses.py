@@ -65,6 +65,13 @@ def test_a_read_protected_key_is_known_to_the_chip_and_hidden_from_readers() -> 
     assert efuses.block(4) == KEY
 
 
+def test_a_frozen_hidden_block_does_not_tell_which_bits_are_set() -> None:
+    efuses = blank().burn_block(4, KEY).burn_fields({"RD_DIS.BLOCK_KEY0": 1, "WR_DIS.BLOCK_KEY0": 1}).latched()
+    for content in (KEY, b"\xff" * 32):
+        with pytest.raises(SiliconError, match="KEY0 cannot be burned: write-protected"):
+            efuses.burn_block(4, content)
+
+
 def test_no_secret_is_in_the_repr() -> None:
     assert repr(blank().burn_block(4, KEY)) == "Efuses(esp32c3, revision 0.4)"
 

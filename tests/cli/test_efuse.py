@@ -2,12 +2,16 @@
 
 import io
 import json
+import os
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.peers import ROOT
 
 from bootwright.chips.chip import load_chip
 from bootwright.chips.efuses import Efuses
@@ -300,6 +304,47 @@ def test_burning_needs_a_file_that_keeps_what_the_chip_hides(bench: Bench) -> No
     said = bench.say("burn-bit", path, "BLOCK3", "1", "--yes")
     assert said.code == 7
     assert "bootwright efuse import" in said.err
+
+
+def test_a_virtual_chip_becomes_the_twin_of_one_that_was_read(bench: Bench) -> None:
+    from bootwright.sim.chip_file import create_chip_file
+
+    state = Efuses.blank(load_chip("esp32c3"), revision=3).burn_block(4, KEY)
+    state = state.burn_fields({"KEY_PURPOSE_0": 4, "RD_DIS.BLOCK_KEY0": 1}).latched()
+    (bench.folder / "token").write_text(token(state))
+    twin, other = bench.folder / "twin.chip", bench.folder / "other.chip"
+    create_chip_file(twin, Efuses.blank(load_chip("esp32c3")), 1 << 20)
+    create_chip_file(other, Efuses.blank(load_chip("esp32")), 1 << 20)
+    assert bench.say("import", bench.folder / "token", twin).code == 7
+    assert bench.say("import", bench.folder / "token", twin, "--force").code == 0
+    assert load_efuses(twin) == state.hiding()
+    assert bench.say("know", twin, "KEY0", bench.key).code == 0
+    assert load_efuses(twin).block(4) == KEY[::-1]
+    said = bench.say("import", bench.folder / "token", other, "--force")
+    assert said.code == 7
+    assert "is an ESP32, the eFuses are those of an ESP32-C3" in said.err
+
+
+def test_a_virtual_chip_is_burned_through_its_server(bench: Bench) -> None:
+    from bootwright.sim.chip_file import create_chip_file
+
+    path = bench.folder / "dev.chip"
+    create_chip_file(path, Efuses.blank(load_chip("esp32c3")), 1 << 20)
+    command = [sys.executable, "-m", "bootwright", "chip", "serve", "dev", "--tcp", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    server = subprocess.Popen(command, cwd=bench.folder, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        assert "listening" in server.stdout.readline()
+        assert bench.say("burn-key", bench.folder / "dev", "KEY0", bench.key, "XTS_AES_128_KEY", "--yes").code == 0
+        assert bench.say("summary", bench.folder / "dev", "--active").out.count("XTS_AES_128_KEY") == 1
+        assert bench.say("burn-bit", bench.folder / "dev", "KEY0", "1", "--yes").code == 5
+    finally:
+        server.terminate()
+        assert server.wait(20) == 0
+        assert server.stdout is not None
+        server.stdout.close()
+    assert load_efuses(path).block(4) == KEY[::-1]
 
 
 def test_a_virtual_chip_is_burned_in_its_file(bench: Bench) -> None:

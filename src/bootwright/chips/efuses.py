@@ -246,7 +246,7 @@ class Efuses:
             SiliconError: a bit is frozen, or the block's coding lets it be written only once.
         """
         block = self.chip.blocks[number]
-        new = _number(block, data) & ~self.bits[number]
+        new = _number(block, data) & ~self._readable(number)  # whether a hidden bit is set is nobody's business
         if not new:
             return self
         if len(data) > self.block_size(number) and any(data[self.block_size(number) :]):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bootwright.cli.efuse_burn import BURN_COMMANDS
+from bootwright.cli.efuse_burn import BURN_COMMANDS, FILE
 from bootwright.cli.show import json_option, show
 from bootwright.finding import Answer
 
 if TYPE_CHECKING:
     from bootwright.chips.chip import Chip
 
-FILE = click.Path(path_type=Path)
+PLAIN = click.Path(path_type=Path)
 _FORMS = ("bootwright", "token", "virtual", "qemu", "summary")
 
 chip_option = click.option("--chip", "chip_name", metavar="CHIP", help="The chip, where the file does not tell it.")
@@ -38,7 +38,7 @@ def chip_of(name: str | None) -> Chip | None:
 
 @efuse.command("new")
 @click.argument("chip_name", metavar="CHIP")
-@click.argument("file", type=FILE)
+@click.argument("file", type=PLAIN)
 @click.option("--revision", metavar="MAJOR.MINOR", help="Silicon revision; otherwise a current one.")
 @click.option("--mac", metavar="XX:XX:XX:XX:XX:XX", help="MAC address; otherwise none is burned.")
 @json_option
@@ -50,7 +50,7 @@ def new_command(
     from bootwright.chips.chip import load_chip
     from bootwright.chips.efuses import Efuses
     from bootwright.errors import RefusedError
-    from bootwright.host.efuse_file import store_efuses
+    from bootwright.host.efuse_file import put_efuses
     from bootwright.sim.factory import parse_mac, parse_revision
 
     if file.exists():
@@ -59,7 +59,7 @@ def new_command(
     efuses = Efuses.blank(
         chip, revision=parse_revision(revision) if revision else None, mac=parse_mac(mac) if mac else b""
     )
-    store_efuses(file, efuses)
+    put_efuses(file, efuses)
     answer = Answer(command="efuse new", details={"file": str(file), "chip": chip.name, "revision": efuses.revision})
     context.exit(show(answer, as_json=as_json, text=f"{file}: eFuses of a new {chip.title}"))
 
@@ -173,23 +173,33 @@ def diff_command(context: click.Context, before: Path, after: Path, chip_name: s
 
 @efuse.command("import")
 @click.argument("source", type=FILE)
-@click.argument("file", type=FILE)
+@click.argument("file", type=PLAIN)
 @chip_option
+@click.option("--force", is_flag=True, help="Replace FILE, or the eFuses of the virtual chip FILE.")
 @click.option("--format", "form", type=click.Choice(("virtual", "qemu")), help="Where the size does not tell it.")
 @json_option
 @click.pass_context
 def import_command(
-    context: click.Context, source: Path, file: Path, chip_name: str | None, form: str | None, as_json: bool
+    context: click.Context,
+    source: Path,
+    file: Path,
+    chip_name: str | None,
+    form: str | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
-    """Make the snapshot FILE of what another tool wrote: token, summary, espefuse's or QEMU's file."""
+    """Make the snapshot FILE of what another tool wrote: token, summary, espefuse's or QEMU's file.
+
+    With --force FILE may be a virtual chip (NAME.chip) of the same kind: it becomes a twin of the one that was read.
+    """
     from bootwright.errors import RefusedError
     from bootwright.finding import warned
-    from bootwright.host.efuse_file import import_efuses, store_efuses
+    from bootwright.host.efuse_file import import_efuses, put_efuses
 
-    if file.exists():
-        raise RefusedError(f"{file} exists already", "give another name")
+    if file.exists() and not force:
+        raise RefusedError(f"{file} exists already", "give another name, or replace it with --force")
     efuses = import_efuses(source, chip=chip_of(chip_name), form=form)
-    store_efuses(file, efuses)
+    put_efuses(file, efuses)
     findings = tuple(
         warned(
             "efuse.snapshot.hidden",
@@ -207,7 +217,7 @@ def import_command(
 
 @efuse.command("export")
 @click.argument("file", type=FILE)
-@click.argument("target", type=FILE)
+@click.argument("target", type=PLAIN)
 @click.option("--format", "form", type=click.Choice(_FORMS), required=True, help="virtual is espefuse's file.")
 @chip_option
 @json_option
@@ -227,13 +237,13 @@ def export_command(
 @efuse.command("know")
 @click.argument("file", type=FILE)
 @click.argument("block")
-@click.argument("keyfile", type=FILE)
+@click.argument("keyfile", type=PLAIN)
 @json_option
 @click.pass_context
 def know_command(context: click.Context, file: Path, block: str, keyfile: Path, as_json: bool) -> None:
     """Tell the snapshot FILE what its hidden BLOCK holds: the key file that was burned there."""
     from bootwright.errors import RefusedError
-    from bootwright.host.efuse_file import can_burn, load_efuses, store_efuses
+    from bootwright.host.efuse_file import can_burn, load_efuses, put_efuses
     from bootwright.host.files import read_bytes
 
     can_burn(file)
@@ -245,7 +255,7 @@ def know_command(context: click.Context, file: Path, block: str, keyfile: Path, 
     if len(key) > efuses.block_size(number):
         raise RefusedError(f"{keyfile}: found {len(key)} bytes, expected {efuses.block_size(number)}", "give one half")
     purpose = efuses.chip.purpose(efuses.key_purpose(number))
-    store_efuses(file, efuses.knowing(number, key[::-1] if purpose.reversed else key))
+    put_efuses(file, efuses.knowing(number, key[::-1] if purpose.reversed else key))
     answer = Answer(command="efuse know", details={"file": str(file), "block": number, "purpose": purpose.name})
     context.exit(show(answer, as_json=as_json, text=f"{file}: {block} is known now, as {purpose.name}"))
 

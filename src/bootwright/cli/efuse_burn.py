@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from pathlib import Path
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from bootwright.chips.burning import BurnPlan, KeyWish
     from bootwright.chips.efuses import Efuses
 
-FILE = click.Path(path_type=Path)
+
+class EfuseFile(click.Path):
+    """A file that holds eFuses; a virtual chip may go by its name alone."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The file that the word means."""
+        from bootwright.host.efuse_file import find_file
+
+        return find_file(Path(value))
+
+
+FILE = EfuseFile()
 
 
 _OPTIONS = (

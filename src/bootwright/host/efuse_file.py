@@ -29,10 +29,7 @@ def load_efuses(path: Path, *, chip: Chip | None = None) -> Efuses:
         RefusedError: another process serves the virtual chip.
     """
     if path.suffix == ".chip":
-        from bootwright.sim.chip_file import open_chip_file
-
-        with open_chip_file(path) as file:
-            found = file.state.efuses
+        found = _of_virtual_chip(path)
         if chip is not None and found.chip is not chip:
             raise FormatError(f"{path}: found {found.chip.title}, expected {chip.title}", "name the right chip")
         return found
@@ -40,14 +37,59 @@ def load_efuses(path: Path, *, chip: Chip | None = None) -> Efuses:
 
 
 def store_efuses(path: Path, efuses: Efuses) -> None:
-    """Put the state back into a virtual chip, or write it as our own snapshot, readable by its owner only."""
-    if path.suffix == ".chip":
-        from bootwright.sim.chip_file import open_chip_file
-
-        with open_chip_file(path) as file:
-            file.save(replace(file.state, efuses=efuses))
-        return
+    """Write the state as our own snapshot, readable by its owner only."""
     write_secret(path, snapshot(efuses).encode())
+
+
+def put_efuses(path: Path, efuses: Efuses) -> None:
+    """Write a snapshot, or make a virtual chip that nobody serves a twin of this state.
+
+    Raises:
+        RefusedError: there is no such virtual chip, or it is of another kind.
+    """
+    if path.suffix != ".chip":
+        store_efuses(path, efuses)
+        return
+    from bootwright.sim.chip_file import open_chip_file
+
+    with open_chip_file(path) as file:
+        if file.state.efuses.chip is not efuses.chip:
+            raise RefusedError(
+                f"{path} is an {file.state.efuses.chip.title}, the eFuses are those of an {efuses.chip.title}",
+                "make a virtual chip of the same kind with `bootwright chip new`",
+            )
+        file.save(replace(file.state, efuses=efuses))
+
+
+def find_file(name: Path) -> Path:
+    """The file that a word on the command line means: `dev1` is `dev1.chip` when there is no file `dev1`."""
+    virtual_chip = name.with_name(name.name + ".chip")
+    return virtual_chip if not name.exists() and virtual_chip.exists() else name
+
+
+def _of_virtual_chip(path: Path) -> Efuses:
+    """From the chip's server where one runs, else from its file."""
+    from bootwright.sim.chip_file import open_chip_file
+    from bootwright.sim.control import ask_server
+
+    if reply := ask_server(path, "efuses", {}):
+        return read_state(str(reply["snapshot"]).encode(), where=str(path))
+    with open_chip_file(path) as file:
+        return file.state.efuses
+
+
+def _program(path: Path, step: Step, after: Efuses) -> None:
+    """Make one step of a plan where the eFuses are kept; a chip that is served gets it from its server."""
+    if path.suffix != ".chip":
+        store_efuses(path, after)
+        return
+    from bootwright.sim.chip_file import open_chip_file
+    from bootwright.sim.control import ask_server
+
+    wanted = {"block": step.block, "data": step.data(after.chip).hex()}
+    if ask_server(path, "program", wanted) is None:
+        with open_chip_file(path) as file:
+            file.save(replace(file.state, efuses=after))
 
 
 def can_burn(path: Path) -> None:
@@ -106,7 +148,7 @@ def burn(path: Path, plan: BurnPlan, *, command: str, now: Callable[[], str]) ->
         entry = {"command": command, "step": number, "of": len(plan.steps), "changes": step_rows(plan, step)}
         _note(path, {"time": now(), "event": "burning", **entry})
         state = state.burn_block(step.block, step.data(state.chip)).latched()
-        store_efuses(path, state)
+        _program(path, step, state)
         _note(path, {"time": now(), "event": "burned", "step": number})
 
 

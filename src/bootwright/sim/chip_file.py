@@ -216,6 +216,7 @@ def _pack(state: ChipState, sequence: int) -> bytes:
             "bits": [f"{bits:x}" for bits in efuses.bits],
             "checks": [f"{bits:x}" for bits in efuses.checks],
             "latch": f"{efuses.latch:x}",
+            "unknown": sorted(efuses.unknown),
             "download": state.download,
             "powered": state.powered,
             "gpio": state.gpio,
@@ -245,6 +246,7 @@ def _read_state(descriptor: int, path: Path, chip_name: str) -> tuple[ChipState,
         bits=tuple(int(bits, 16) for bits in values["bits"]),
         checks=tuple(int(bits, 16) for bits in values["checks"]),
         latch=int(values["latch"], 16),
+        unknown=frozenset(values.get("unknown", ())),
     )
     gpio = tuple((int(pin), int(level)) for pin, level in values["gpio"])
     return (

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from bootwright.chips.snapshots import snapshot
 from bootwright.errors import (
     BootwrightError,
     FormatError,
@@ -82,12 +83,26 @@ def _state(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, obje
     return state_of(chip)
 
 
+def _efuses(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    """The eFuses with all that they hide: the socket is for the file's owner, who could read the file as well."""
+    return {"snapshot": snapshot(chip.efuses)}
+
+
+def _program(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    block, data = arguments["block"], arguments["data"]
+    if isinstance(block, int) and isinstance(data, str):
+        chip.set_efuses(chip.efuses.burn_block(block, bytes.fromhex(data)).latched())
+    return state_of(chip)
+
+
 VERBS: dict[str, Callable[[VirtualChip, Mapping[str, object]], dict[str, object]]] = {
     "power": _power,
     "strap": _strap,
     "gpio": _gpio,
     "console": _console,
     "state": _state,
+    "efuses": _efuses,
+    "program": _program,
     "boot": _boot,
 }
 
