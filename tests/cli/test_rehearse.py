@@ -1,11 +1,14 @@
 """`bootwright rehearse` from the outside: every step, every bad input, and no secret anywhere."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.peers import Ran, run_bootwright
+
+from bootwright.cli.main import run as bootwright
 
 STEPS = (
     "keys",
@@ -29,6 +32,22 @@ STEPS = (
 )
 
 
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process: what it prints and ends with."""
+
+    def once(*arguments: str | Path) -> Ran:
+        with pytest.raises(SystemExit) as ended:
+            bootwright(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), out, err)
+
+    return once
+
+
 def answer(ran: Ran) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(ran.out)
     return loaded
@@ -50,9 +69,9 @@ def test_the_built_in_rehearsal_passes_with_every_step_in_order(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("key_type", ["ecdsa-p256", "rsa-2048", "rsa-3072"])
-def test_every_key_type_mode_and_owner_of_the_flash_key_passes(key_type: str) -> None:
+def test_every_key_type_mode_and_owner_of_the_flash_key_passes(key_type: str, run: Run) -> None:
     mode = "development" if key_type == "rsa-2048" else "release"
-    ran = run_bootwright("rehearse", "--key-type", key_type, "--mode", mode, "--fe-key", "host", "--json")
+    ran = run("rehearse", "--key-type", key_type, "--mode", mode, "--fe-key", "host", "--json")
     assert ran.code == 0
     result = answer(ran)
     assert result["project"] == {
@@ -74,10 +93,10 @@ def test_a_person_gets_a_table_and_a_sentence() -> None:
     assert ran.err == ""
 
 
-def test_a_bootloader_without_downgrade_prevention_ends_with_1_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_bootloader_without_downgrade_prevention_ends_with_1_and_says_what_to_do(tmp_path: Path, run: Run) -> None:
     project = tmp_path / "bootwright.toml"
     project.write_text("[security]\ndowngrade_prevention = false\n")
-    ran = run_bootwright("rehearse", project, "--json")
+    ran = run("rehearse", project, "--json")
     assert ran.code == 1
     result = answer(ran)
     assert [step["id"] for step in result["steps"] if step["verdict"] == "fail"] == ["attack-downgrade"]
@@ -103,9 +122,9 @@ def secrets_of(folder: Path) -> list[bytes]:
     return found
 
 
-def test_kept_keys_are_for_their_owner_and_shown_nowhere(tmp_path: Path) -> None:
+def test_kept_keys_are_for_their_owner_and_shown_nowhere(tmp_path: Path, run: Run) -> None:
     kept, report = tmp_path / "kept", tmp_path / "report.html"
-    ran = run_bootwright("rehearse", "--keep", kept, "--report", report, "--json")
+    ran = run("rehearse", "--keep", kept, "--report", report, "--json")
     assert ran.code == 0
     keys = {path.name for path in kept.iterdir() if path.stat().st_mode & 0o077 == 0}
     assert keys == {"signing.pem", "secure_boot.pem", "flash_encryption.bin"}
@@ -165,17 +184,19 @@ def ends_in_one_sentence(ran: Ran, code: int, *parts: str) -> None:
         ('[app]\nfile = "."\n', 3, ["found a directory"]),
     ],
 )
-def test_bad_input_is_one_sentence_and_its_exit_code(kept: Path, project: str, code: int, parts: list[str]) -> None:
+def test_bad_input_is_one_sentence_and_its_exit_code(
+    kept: Path, run: Run, project: str, code: int, parts: list[str]
+) -> None:
     (kept / "bootwright.toml").write_text(project)
     before = sorted(kept.iterdir())
-    ran = run_bootwright("rehearse", kept / "bootwright.toml", "--report", kept / "r.html", "--keep", kept / "out")
+    ran = run("rehearse", kept / "bootwright.toml", "--report", kept / "r.html", "--keep", kept / "out")
     ends_in_one_sentence(ran, code, *parts)
     assert sorted(kept.iterdir()) == before
 
 
-def test_a_truncated_and_a_signed_bootloader_are_refused(tmp_path: Path) -> None:
+def test_a_truncated_and_a_signed_bootloader_are_refused(tmp_path: Path, run: Run) -> None:
     kept = tmp_path / "kept"
-    assert run_bootwright("rehearse", "--keep", kept).code == 0
+    assert run("rehearse", "--keep", kept).code == 0
     image = (kept / "bootloader.bin").read_bytes()
     cases = {
         image[:-100]: "found",
@@ -185,36 +206,36 @@ def test_a_truncated_and_a_signed_bootloader_are_refused(tmp_path: Path) -> None
     }
     for data, part in cases.items():
         (tmp_path / "bad.bin").write_bytes(data)
-        ran = run_bootwright("rehearse", "--bootloader", tmp_path / "bad.bin")
+        ran = run("rehearse", "--bootloader", tmp_path / "bad.bin")
         ends_in_one_sentence(ran, 3, "bad.bin", part)
-    ran = run_bootwright("rehearse", "--app", kept / "app-signed.bin")
+    ran = run("rehearse", "--app", kept / "app-signed.bin")
     ends_in_one_sentence(ran, 3, "app-signed.bin", "signed already")
 
 
-def test_a_bootloader_too_large_for_its_region_is_refused(tmp_path: Path) -> None:
+def test_a_bootloader_too_large_for_its_region_is_refused(tmp_path: Path, run: Run) -> None:
     from bootwright.formats.esp_image import make_bootloader_image
 
     (tmp_path / "big.bin").write_bytes(make_bootloader_image(5, size=0xF000))
-    ran = run_bootwright("rehearse", "--bootloader", tmp_path / "big.bin")
+    ran = run("rehearse", "--bootloader", tmp_path / "big.bin")
     ends_in_one_sentence(ran, 3, "big.bin", "its area 0xf000")
 
 
-def test_the_right_password_opens_the_key(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_right_password_opens_the_key(kept: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (kept / "bootwright.toml").write_text('[keys]\nsigning = "locked.pem"\npassword_env = "SESAME"\n')
     monkeypatch.setenv("SESAME", "open sesame")
-    ran = run_bootwright("rehearse", kept / "bootwright.toml", "--json")
+    ran = run("rehearse", kept / "bootwright.toml", "--json")
     assert ran.code == 0
     assert "open sesame" not in ran.out
     monkeypatch.setenv("SESAME", "shut")
-    ends_in_one_sentence(run_bootwright("rehearse", kept / "bootwright.toml"), 4, "password does not open")
+    ends_in_one_sentence(run("rehearse", kept / "bootwright.toml"), 4, "password does not open")
 
 
-def test_a_report_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
-    ran = run_bootwright("rehearse", "--report", tmp_path / "no" / "where.html", "--json")
+def test_a_report_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path, run: Run) -> None:
+    ran = run("rehearse", "--report", tmp_path / "no" / "where.html", "--json")
     assert ran.code == 7
     assert answer(ran)["error"]["kind"] == "RefusedError"
 
 
-def test_usage_errors_end_with_2() -> None:
-    assert run_bootwright("rehearse", "--key-type", "dsa").code == 2
-    assert run_bootwright("rehearse", "--no-such-option").code == 2
+def test_usage_errors_end_with_2(run: Run) -> None:
+    assert run("rehearse", "--key-type", "dsa").code == 2
+    assert run("rehearse", "--no-such-option").code == 2
