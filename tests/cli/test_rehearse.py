@@ -75,7 +75,7 @@ def test_every_key_type_mode_and_owner_of_the_flash_key_passes(key_type: str, ru
     assert ran.code == 0
     result = answer(ran)
     assert result["project"] == {
-        "name": "rehearsal",
+        "name": "built-in project",
         "chip": "esp32c3",
         "mode": mode,
         "key_type": key_type,

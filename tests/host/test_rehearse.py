@@ -104,6 +104,7 @@ def test_every_attack_names_a_check_that_the_chip_found() -> None:
     result = played(load_project(None))
     codes = {step.id: {finding.code for finding in step.findings} for step in result.steps if step.kind is Kind.ATTACK}
     assert codes["attack-bit-app"] == {"mcuboot.image.hash"}
+    assert "rom.secure_boot.digest" in codes["attack-bit-bootloader"]
     assert codes["attack-bit-bootloader"] & {"rom.image.checksum", "rom.image.segments"}
     assert codes["attack-bit-bootloader"] & {"rom.secure_boot.crc", "rom.secure_boot.unsigned"}
     assert codes["attack-bit-tlv"] == {"mcuboot.image.hash", "mcuboot.image.signature"}

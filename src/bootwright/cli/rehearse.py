@@ -13,7 +13,10 @@ import click
 from bootwright.cli.show import json_option, show
 
 if TYPE_CHECKING:
-    from bootwright.host.rehearsal import Rehearsal
+    from rich.console import Console
+    from rich.text import Text
+
+    from bootwright.host.rehearsal import Rehearsal, Step
 
 FILE = click.Path(path_type=Path)
 
@@ -143,39 +146,50 @@ _STYLES = {"pass": "green", "fail": "bold red", "not_modelled": "magenta"}
 
 
 def _print_table(rehearsal: Rehearsal, report: Path | None) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    draw_table(rehearsal, console)
+    if report is not None:
+        console.print(f"report: {report}", soft_wrap=True, highlight=False)
+
+
+def draw_table(rehearsal: Rehearsal, console: Console) -> None:
+    """A row a step: how it came out and the check that said so."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    from bootwright.finding import Verdict
     from bootwright.host.report import badge, headline
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(
-        Text.assemble(
-            ("Bootwright rehearsal", "bold"),
-            f"  {rehearsal.name}: virtual {rehearsal.chip}, {rehearsal.key_type}, {rehearsal.mode} mode, "
-            f"flash key by the {rehearsal.fe_key}",
-        )
-    )
+    told = f"{rehearsal.key_type} signatures, {rehearsal.mode} mode, flash key by the {rehearsal.fe_key}"
+    console.print(Text.assemble((rehearsal.name, "bold"), f" on a virtual {rehearsal.chip}: {told}"))
     table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=False)
-    table.add_column("step", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("why")
+    for title in ("step", "verdict", "why"):
+        table.add_column(title, no_wrap=title != "why")
     for step in rehearsal.steps:
-        why = [f for f in step.findings if f.verdict is not Verdict.PASS] or list(step.findings[:1])
-        text = Text()
-        for number, finding in enumerate(why):
-            text.append("\n" if number else "")
-            text.append(f"{finding.subject}: {finding.because}")
-            text.append(f"  {finding.code}", style="dim")
-            if finding.next:
-                text.append(f"\n  next: {finding.next}", style="yellow")
-        table.add_row(step.id, Text(badge(step), style=_STYLES[step.verdict.value]), text)
+        table.add_row(step.id, Text(badge(step), style=_STYLES[step.verdict.value]), _why(step))
     console.print(table)
     for note in rehearsal.notes:
         console.print(Text(f"note: {note.because}", style="dim"))
-    console.print(Text(headline(rehearsal), style=_STYLES[rehearsal.verdict.value]))
-    if report is not None:
-        console.print(f"report: {report}", soft_wrap=True, highlight=False)
+    console.print(Text(headline(rehearsal), style=f"bold {_STYLES[rehearsal.verdict.value]}"))
+
+
+def _why(step: Step) -> Text:
+    """What deserves attention, or else the first finding and the codes of the others."""
+    from rich.text import Text
+
+    from bootwright.finding import Verdict
+
+    text = Text()
+    attention = [finding for finding in step.findings if finding.verdict is not Verdict.PASS]
+    for number, finding in enumerate(attention or step.findings[:1]):
+        text.append("\n" if number else "")
+        text.append(f"{finding.subject}: {finding.because}")
+        text.append(f"  {finding.code}", style="dim")
+        if finding.next:
+            text.append(f"\n  next: {finding.next}", style="yellow")
+    if step.kind == "attack" and not attention:
+        others = dict.fromkeys(finding.code for finding in step.findings)
+        text.append("".join(f", {code}" for code in list(others)[1:]), style="dim")
+    return text

@@ -138,7 +138,7 @@ def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[s
             'set security.fe_key = "host", or delete keys.flash_encryption',
         )
     return Project(
-        name=str(values.get(("project", "name"), "rehearsal")),
+        name=str(values.get(("project", "name"), folder.resolve().name if where != BUILT_IN else BUILT_IN)),
         chip=chip,
         app=app,
         update=update,

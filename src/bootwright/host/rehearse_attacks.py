@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from bootwright.finding import Finding, failed, passed
+from bootwright.formats.esp_image import EspImage, make_image
 from bootwright.formats.keys import PrivateKey
 from bootwright.formats.mcuboot_image import Image, ImageVersion
 from bootwright.formats.mcuboot_verify import walk_tlvs
@@ -90,12 +92,26 @@ def bit_app(world: World, notes: Notes) -> None:
 
 
 def bit_bootloader(world: World, notes: Notes) -> None:
-    """One bit of the bootloader: in its code, and in its signature block."""
-    start = world.bench.conf.bootloader.address
+    """One bit of the bootloader: in its code by somebody careful, and by somebody who only has the flash."""
+    bootloader = world.bench.conf.bootloader
+    start = bootloader.address
+    careful = _changed_with_care(world.inputs.bootloader.data, world.bootloader)
+    what = "One bit of the bootloader's code, with checksum and appended hash corrected, encrypted as it should be."
+    strike(world, notes, what, lambda bench: bench.fill(bootloader, careful))
     signature = len(world.bootloader) - 0x1000
     for place, at in (("code", len(world.inputs.bootloader.data) // 2), ("signature block", signature + 0x400)):
         what = f"One bit of the flash at {start + at:#x}, in the bootloader's {place}."
         strike(world, notes, what, partial(Bench.flip, address=start + at))
+
+
+def _changed_with_care(image: bytes, signed: bytes) -> bytes:
+    """The signed bootloader with one bit of its first segment changed, and everything but the signature made to fit."""
+    parsed = EspImage.parse(image)
+    first, *others = parsed.segments
+    data = bytearray(first.data)
+    data[len(data) // 2] ^= 1
+    changed = make_image(parsed.header, [replace(first, data=bytes(data)), *others]).pack()
+    return changed + signed[len(changed) :]
 
 
 def bit_tlv(world: World, notes: Notes) -> None:

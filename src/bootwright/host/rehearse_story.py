@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from bootwright.chips.efuses import Efuses, FieldChange, diff
 from bootwright.finding import Finding, Verdict
-from bootwright.formats.esp_secure_boot import key_digest_v2
+from bootwright.formats.esp_secure_boot import key_digest_v2, verify_v2
 from bootwright.formats.mcuboot_verify import verify_image
 from bootwright.host.rehearsal import FuseChange, Link
 from bootwright.host.rehearse_world import World, version_in
@@ -89,6 +90,8 @@ def chain_links(world: World) -> tuple[Link, ...]:
     sector = bootloader.address + len(world.bootloader) - 0x1000
     rom = [finding for finding in report.findings if finding.code.startswith("rom.")]
     image = world.bench.read(world.primary, len(world.running))
+    trusted = [] if number is None else [efuses.readable_block(number)]
+    signed = verify_v2(world.bench.read(bootloader, len(world.bootloader)), trusted, subject="bootloader")
     mcuboot = verify_image(image, [world.inputs.signing.public], subject="application")
     loader = [finding for finding in report.findings if finding.code.startswith("port.load")]
     protections = []
@@ -102,14 +105,14 @@ def chain_links(world: World) -> tuple[Link, ...]:
             f"flash, {sector:#x}",
             world.inputs.secure_boot.key_type.value.upper(),
             "the ROM checks",
-            _passed(rom, "rom.secure_boot"),
+            _passed(signed, "secure_boot.block", "secure_boot.key"),
         ),
         Link(
             "Bootloader",
             f"flash, {bootloader.address:#x}",
             f"{len(world.bootloader):,} bytes signed",
             "the ROM checks",
-            _passed(rom, "rom.image"),
+            _passed((*signed, *rom), "secure_boot.digest", "secure_boot.signature", "rom.image"),
         ),
         Link(
             "Application",
@@ -128,8 +131,8 @@ def _digest_block(efuses: Efuses) -> int | None:
     return next((number for name in sorted(purposes) if (number := efuses.find_key(name)) is not None), None)
 
 
-def _passed(findings: tuple[Finding, ...] | list[Finding], prefix: str) -> tuple[str, ...]:
+def _passed(findings: Iterable[Finding], *prefixes: str) -> tuple[str, ...]:
     """What the checks said that passed, shortened to fit a picture."""
-    said = [f.because for f in findings if f.code.startswith(prefix) and f.verdict is Verdict.PASS]
+    said = [f.because for f in findings if f.code.startswith(prefixes) and f.verdict is Verdict.PASS]
     short = [re.sub(r"\b([0-9a-f]{12})[0-9a-f]{8,}", r"\1…", text) for text in said]
     return tuple(text if len(text) <= 90 else text[:88].rsplit(" ", 1)[0] + " …" for text in dict.fromkeys(short))

@@ -117,7 +117,15 @@ _PORT = "the port's for the chip"
 _VERSION = "a version such as 1.0.0 or 1.0.0+7, each part within its field"
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("project", "name", text, "a name", '"rehearsal"', "What reports call this project."),
+    Setting(
+        "project",
+        "name",
+        text,
+        "a name",
+        '"sensor"',
+        "What reports call this project.",
+        "the name of the directory",
+    ),
     Setting("project", "chip", text, "a chip such as esp32c3", '"esp32c3"', "The chip to rehearse on."),
     Setting(
         "app",
