@@ -63,13 +63,13 @@ def check_state(efuses: Efuses) -> tuple[Finding, ...]:
     return tuple(findings) or (passed("efuse.mistake.none", efuses.chip.title, "no classic mistake was made"),)
 
 
-def known_names(names: Collection[str]) -> None:
-    """Check the names of overrides.
+def known_names(names: Collection[str], *, more: Collection[str] = ()) -> None:
+    """Check the names of overrides; `more` are those of mistakes that are found elsewhere.
 
     Raises:
         RefusedError: one of them is no mistake's name.
     """
-    known = [mistake.name for mistake in MISTAKES]
+    known = [*(mistake.name for mistake in MISTAKES), *more]
     for name in names:
         if name not in known:
             raise RefusedError(f"there is no mistake called {name!r}", f"there are {', '.join(known)}")

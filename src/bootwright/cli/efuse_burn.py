@@ -12,7 +12,7 @@ import click
 
 from bootwright.cli.show import json_option, show
 from bootwright.errors import RefusedError
-from bootwright.finding import Answer, Verdict, overall
+from bootwright.finding import Answer, Finding, Verdict, overall
 
 if TYPE_CHECKING:
     from bootwright.chips.burning import BurnPlan, KeyWish
@@ -30,12 +30,16 @@ class EfuseFile(click.Path):
 
 
 FILE = EfuseFile()
+_PLAIN = click.Path(path_type=Path)
 
 
 _OPTIONS = (
     json_option,
     click.option("--allow", multiple=True, metavar="MISTAKE", help="Burn although this named mistake was found."),
     click.option("--yes", is_flag=True, help="Do not ask for the word BURN."),
+    click.option("--key", "mcuboot_keys", multiple=True, type=_PLAIN, help="A public key built into that bootloader."),
+    click.option("--conf", type=_PLAIN, help="The bootloader.conf of the MCUboot in that flash."),
+    click.option("--flash", type=_PLAIN, help="The chip's flash as it was read out: say whether it will boot."),
     click.option("--dry-run", is_flag=True, help="Show what would be burned, and burn nothing."),
 )
 
@@ -44,16 +48,25 @@ def _burns(command: Callable[..., Callable[[Efuses], BurnPlan]]) -> Callable[...
     """Make a command of a function that says what to plan: show, ask, burn."""
 
     def run(
-        context: click.Context, file: Path, dry_run: bool, yes: bool, allow: tuple[str, ...], as_json: bool, **rest: Any
+        context: click.Context,
+        file: Path,
+        dry_run: bool,
+        flash: Path | None,
+        conf: Path | None,
+        mcuboot_keys: tuple[Path, ...],
+        yes: bool,
+        allow: tuple[str, ...],
+        as_json: bool,
+        **rest: Any,
     ) -> None:
         from bootwright.chips.mistakes import check_plan, known_names
         from bootwright.host.efuse_file import can_burn, journal_path, load_efuses, step_rows
 
         can_burn(file)
-        known_names(allow)
+        known_names(allow, more=("brick",))
         name = f"efuse {context.info_name}"
         plan = command(**rest)(load_efuses(file))
-        findings = check_plan(plan, allow=allow)
+        findings = check_plan(plan, allow=allow) + _foreseen(plan, file, flash, conf, mcuboot_keys, allow)
         refused = overall(findings) is Verdict.FAIL
         burning = bool(plan.steps) and not dry_run and not refused
         if burning:
@@ -70,13 +83,29 @@ def _burns(command: Callable[..., Callable[[Efuses], BurnPlan]]) -> Callable[...
         code = show(Answer(command=name, findings=findings, details=details), as_json=as_json, text=talk)
         if not as_json:
             click.echo(_ending(plan, burning=burning, refused=refused))
-        context.exit(RefusedError.exit_code if refused else code)
+        context.exit(RefusedError.exit_code if refused else 0 if burning else code)
 
     update_wrapper(run, command)
     decorated: Callable[..., None] = click.pass_context(run)
     for decorate in (*_OPTIONS, click.argument("file", type=FILE)):
         decorated = decorate(decorated)
     return decorated
+
+
+def _foreseen(
+    plan: BurnPlan, file: Path, flash: Path | None, conf: Path | None, keys: Sequence[Path], allow: Sequence[str]
+) -> tuple[Finding, ...]:
+    """Whether the chip boots now and after each step, where its flash is at hand."""
+    if not plan.steps or (flash is None and file.suffix != ".chip"):
+        return ()
+    from bootwright.formats.keys import load_public_key
+    from bootwright.host.burn_preview import foresee, scene_of
+    from bootwright.host.files import read_bytes, read_text
+
+    text = read_text(conf, what="bootloader.conf") if conf else None
+    ders = [load_public_key(read_bytes(key, what="key"), where=str(key)).der for key in keys]
+    scene = scene_of(file, flash=flash, conf=text, keys=ders)
+    return foresee(plan, scene, allow=allow) if scene else ()
 
 
 def _ending(plan: BurnPlan, *, burning: bool, refused: bool) -> str:
