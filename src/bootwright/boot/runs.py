@@ -20,6 +20,8 @@ from bootwright.flash import Flash, FlashOp
 
 Position = tuple[int, int, int, int]
 
+_DEEP = 100_000  #: joins in a row; more means that a boot runs in a circle
+
 
 @dataclass(slots=True)
 class State:
@@ -39,6 +41,7 @@ class Run:
     reads: list[int] = field(default_factory=list)  #: sectors read before each operation, and before the end
     outcome: BootOutcome | None = None
     joined: tuple[Run, int] | None = None  #: the run that this one goes on as, and after how many of its operations
+    end: tuple[BootOutcome, State] | None = None  #: how the whole boot ends, once `final` was asked
 
 
 class RunProbe(Unwatched):
@@ -154,7 +157,18 @@ def operations(run: Run) -> list[FlashOp]:
 
 def final(run: Run) -> tuple[BootOutcome, State]:
     """How a boot ends, and in which state."""
-    last, _ = stretches(run)[-1]
+    if run.end is None:
+        run.end = _final(run)
+    return run.end
+
+
+def _final(run: Run) -> tuple[BootOutcome, State]:
+    chain = [run]
+    while (joined := chain[-1].joined) is not None and joined[0].end is None and len(chain) < _DEEP:
+        chain.append(joined[0])
+    if joined is not None and joined[0].end is not None:
+        return joined[0].end
+    last = chain[-1]
     if last.outcome is None:
         circle = failed("mcuboot.endless", "boot", "the boot comes back to the same point: endless loop")
         return Panic((circle,)), last.start

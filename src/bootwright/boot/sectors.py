@@ -1,8 +1,9 @@
 """A flash made of shared, interned sectors: copies are cheap, equal contents are one object, states have fingerprints.
 
 Exploration visits thousands of flash contents that differ in a sector or two. A content is interned once; a state is a
-tuple of pages of content numbers; its fingerprint is a linear form over the numbers with random 128-bit weights, so
-that one operation updates it in constant time and two different states collide with a probability of 2**-128.
+tuple of pages of content numbers; its fingerprint is a linear form over hashes of the contents with random 128-bit
+weights, so that one operation updates it in constant time, two processes agree on it, and two different states collide
+with a probability of about 2**-128.
 """
 
 from __future__ import annotations
@@ -40,12 +41,24 @@ def _stand_in_key(sector: int) -> bytes:
 class Contents:
     """All sector contents that occurred, and what operations make of them."""
 
-    __slots__ = ("_after", "_digests", "_numbers", "_views", "blobs", "cipher", "erased", "sector_size", "weights")
+    __slots__ = (
+        "_after",
+        "_digests",
+        "_numbers",
+        "_views",
+        "blobs",
+        "cipher",
+        "erased",
+        "marks",
+        "sector_size",
+        "weights",
+    )
 
     def __init__(self, *, sector_size: int = SECTOR_SIZE, cipher: Cipher | None = None, sectors: int = 0) -> None:
         self.sector_size = sector_size
         self.cipher = cipher
         self.blobs: list[bytes] = []
+        self.marks: list[int] = []  #: a 128-bit hash of each content: the same in every process
         self._numbers: dict[bytes, int] = {}
         self._after: dict[tuple[int, int, bytes], int] = {}
         self._views: dict[tuple[int, int], bytes] = {}
@@ -60,6 +73,7 @@ class Contents:
         if known is None:
             known = self._numbers[blob] = len(self.blobs)
             self.blobs.append(blob)
+            self.marks.append(int.from_bytes(hashlib.blake2b(blob, digest_size=16).digest(), "little"))
         return known
 
     def written(self, number: int, inside: int, data: bytes) -> int:
@@ -120,7 +134,9 @@ class Sectors:
         contents = Contents(sector_size=sector_size, cipher=cipher, sectors=len(data) // sector_size)
         numbers = [contents.number(data[at : at + sector_size]) for at in range(0, len(data), sector_size)]
         pages = tuple(tuple(numbers[at : at + PAGE]) for at in range(0, len(numbers), PAGE))
-        fingerprint = sum(weight * number for weight, number in zip(contents.weights, numbers, strict=True))
+        fingerprint = sum(
+            weight * contents.marks[number] for weight, number in zip(contents.weights, numbers, strict=True)
+        )
         return cls(contents, pages, len(data), fingerprint)
 
     def copy(self) -> Sectors:
@@ -193,7 +209,8 @@ class Sectors:
         old = page[at]
         if old != number:
             self.pages[page_at] = (*page[:at], number, *page[at + 1 :])
-            self.fingerprint += self.contents.weights[index] * (number - old)
+            marks = self.contents.marks
+            self.fingerprint += self.contents.weights[index] * (marks[number] - marks[old])
 
     def apply(self, op: FlashOp) -> None:
         """Perform an operation."""

@@ -1,0 +1,358 @@
+"""Exploring an update: every series of power cuts, what it leads to, and what helps against the bad ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from bootwright.boot.config import Mode
+from bootwright.boot.header import IMAGE_MAGIC, parse_header
+from bootwright.boot.outcome import Booted
+from bootwright.boot.runs import Runs, final
+from bootwright.errors import BootwrightError
+from bootwright.finding import Answer, Finding, failed, passed, warned
+from bootwright.flash import SECTOR_SIZE
+from bootwright.host.explore_check import (
+    SENTENCES,
+    Before,
+    Checker,
+    Phase,
+    Property,
+    Root,
+    Versions,
+    Violation,
+    authentic_digests,
+    operations_of,
+    versions_of,
+)
+from bootwright.host.explore_graph import Cuts, Limits, Node, walk
+from bootwright.host.explore_scene import Action, Scene, with_layout
+from bootwright.host.explore_story import Story, tell
+from bootwright.host.explore_wear import Wear, wear_of
+
+TORN_CLOSED_UP_TO = 64  #: sectors of the areas; above, one torn cut among any number of clean ones
+
+
+class Reach(StrEnum):
+    """How many power cuts are tried."""
+
+    EXHAUSTIVE = "exhaustive"  #: any number
+    SINGLE = "single"  #: one
+    SAMPLE = "sample"  #: random series
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is explored, and how far."""
+
+    scene: Scene
+    reach: Reach = Reach.EXHAUSTIVE
+    cuts: Cuts = Cuts.CLEAN
+    seed: int = 0
+    samples: int = 1000
+    remedies: bool = True
+    progress: Callable[[str, int, int], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counterexample:
+    """The shortest way to a violated property, and what was tried against it."""
+
+    violation: Violation
+    states: int  #: states that violate the property in the same phase
+    points: int  #: cuts of the boot without further cuts that violate it
+    story: Story
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """Another layout, explored in the same way."""
+
+    name: str
+    states: int
+    violated: tuple[Property, ...]
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Exploration:
+    """Everything that came out."""
+
+    question: Question
+    phases: list[Phase]
+    violations: list[Violation]
+    bounds: tuple[str, ...]
+    notes: tuple[Finding, ...]
+    wear: Wear | None = None
+    counterexamples: list[Counterexample] = field(default_factory=list)
+    remedies: list[Remedy] = field(default_factory=list)
+
+    @property
+    def states(self) -> int:
+        """Distinct flash contents, over all phases."""
+        return sum(len(phase.closure.nodes) for phase in self.phases)
+
+    @property
+    def violated(self) -> tuple[Property, ...]:
+        """The properties that do not hold, in the order of the report."""
+        found = {violation.kind for violation in self.violations}
+        return tuple(kind for kind in Property if kind in found)
+
+
+def explore(question: Question) -> Exploration:
+    """Follow an update through every power cut that the question allows.
+
+    Raises:
+        FormatError: the scene cannot be laid out.
+    """
+    result = _explore(question)
+    result.counterexamples = list(_counterexamples(result))
+    if result.violations and question.remedies:
+        result.remedies = list(_remedies(question))
+    first = result.phases[0]
+    result.wear = wear_of(question.scene.config, operations_of(first))
+    return result
+
+
+def _explore(question: Question) -> Exploration:
+    scene = question.scene
+    flash = scene.flash()
+    runs = Runs(scene.config, flash)
+    limits, bounds = _limits(question)
+    checker = Checker(scene.config, runs, limits)
+    checker.authentic = authentic_digests(scene.config, scene.images)
+    checker.old = _old_versions(scene)
+    notes: list[Finding] = []
+    root = Root(runs.state())
+    if scene.action is Action.REVERT:
+        root = Root(final(runs.boot(root.state))[1], (("boot", None),))
+        _follow(question, checker, notes, _reverts(checker, [root]))
+    else:
+        _follow(question, checker, notes, _updates(scene, checker, root))
+    return Exploration(question, checker.phases, checker.violations, bounds, tuple(notes))
+
+
+def _limits(question: Question) -> tuple[Limits, tuple[str, ...]]:
+    """The bounds of the graph, and the sentences that say so."""
+    sectors = sum(area.size // SECTOR_SIZE for area in question.scene.config.areas)
+    bounds: list[str] = []
+    level = {Reach.EXHAUSTIVE: None, Reach.SINGLE: 1, Reach.SAMPLE: 0}[question.reach]
+    torn: int | None = None
+    if level == 1:
+        bounds.append("one power cut in each part of the update")
+    if question.reach is Reach.SAMPLE:
+        bounds.append(f"{question.samples} random series of up to 8 cuts, seed {question.seed}")
+    elif question.cuts is Cuts.TORN and sectors > TORN_CLOSED_UP_TO and level is None:
+        torn = 1
+        bounds.append(f"at most one torn cut among any number of clean ones ({sectors} sectors)")
+    elif question.cuts is Cuts.BITS:
+        torn = 1
+        bounds.append(f"at most one partial operation, two draws of each, seed {question.seed}")
+    return Limits(cuts=question.cuts, max_level=level, max_torn=torn, seed=question.seed), tuple(bounds)
+
+
+Plan = Iterator[tuple[str, Before, list[Root], Property, frozenset[Versions | None]]]
+
+
+def _updates(scene: Scene, checker: Checker, root: Root) -> Plan:
+    """The parts of an update's life; each is planned from the ends of the one before."""
+    nothing: frozenset[Versions | None] = frozenset()
+    yield "update", Before.REQUEST, [root], Property.NOT_LOST, nothing
+    ends = list(checker.phases[-1].ends.values())
+    if not ends:
+        return
+    if scene.action is Action.PERMANENT or not scene.config.mode.swaps:
+        yield "next boots", Before.RESET, ends, Property.STAYS, nothing
+        return
+    yield "confirmed", Before.CONFIRM, checker.confirmed(ends), Property.STAYS, nothing
+    half = checker.half_confirmed(ends[:1])
+    if half:
+        both: frozenset[Versions | None] = checker.phases[0].expected | {checker.old}
+        yield "half confirmed", Before.CONFIRM, half, Property.STAYS, both
+    yield from _reverts(checker, ends)
+
+
+def _reverts(checker: Checker, roots: list[Root]) -> Plan:
+    nothing: frozenset[Versions | None] = frozenset()
+    yield "revert", Before.RESET, roots, Property.REVERTS, nothing
+    ends = list(checker.phases[-1].ends.values())
+    if ends:
+        yield "after the revert", Before.RESET, ends, Property.STAYS, nothing
+
+
+def _follow(question: Question, checker: Checker, notes: list[Finding], plan: Plan) -> None:
+    for name, before, roots, wrong, also in plan:
+        if question.progress is not None:
+            checker.progress = partial(question.progress, name)
+        phase = checker.phase(name, before, roots, wrong, also=also)
+        if question.reach is Reach.SAMPLE:
+            _sample(question, checker, phase)
+        notes += _notes(question.scene, checker, phase)
+
+
+def _sample(question: Question, checker: Checker, phase: Phase) -> None:
+    """Random series of cuts; every state on the way is a node to judge."""
+    for number in range(question.samples):
+        node, _ = walk(checker.runs, phase.roots[0].state, seed=question.seed * 1_000_003 + number, cuts=question.cuts)
+        if node.state.fingerprint not in phase.closure.nodes:
+            phase.closure.nodes[node.state.fingerprint] = node
+            checker.judge(phase, node)
+
+
+def _notes(scene: Scene, checker: Checker, phase: Phase) -> Iterator[Finding]:
+    """What is no violation and worth knowing."""
+    outcome, _ = final(phase.baseline)
+    running = versions_of(outcome)
+    if phase.name == "update" and running is not None and running == checker.old:
+        because = f"without any power cut {' and '.join(running)} stays: the bootloader refuses or ignores the update"
+        yield warned("explore.update.refused", "update", because, "look at the log of `bootwright trace record`")
+    if phase.name == "update" and not scene.config.mode.swaps and scene.action is Action.TEST:
+        yield warned("explore.overwrite.no_revert", "update", "overwrite-only has no revert: a test image stays")
+    if phase.name == "revert" and isinstance(outcome, Booted) and running != checker.old:
+        because = "without any power cut nothing reverts: there was no valid image before, or a dependency holds it"
+        yield warned("explore.revert.none", "revert", because, "confirm the image, or keep a valid image to return to")
+
+
+def _old_versions(scene: Scene) -> Versions | None:
+    headers = [parse_header(primary) if primary else None for primary, _ in scene.images]
+    versions = tuple(header.version for header in headers if header is not None and header.magic == IMAGE_MAGIC)
+    return versions if len(versions) == len(scene.config.images) else None
+
+
+def _counterexamples(result: Exploration) -> Iterator[Counterexample]:
+    """The shortest way to each violated property."""
+    scene = result.question.scene
+    for kind in result.violated:
+        ways = [violation for violation in result.violations if violation.kind is kind]
+        shortest = min(ways, key=_length)
+        same = {id(v.node) for v in ways if v.phase is shortest.phase}
+        points = sum(id(node) in same for _, node in shortest.phase.closure.points)
+        story = tell(scene.config, scene.flash(), shortest.way, name=f"counter-example-{kind.value}")
+        yield Counterexample(shortest, len(same), points, story)
+
+
+def _length(violation: Violation) -> tuple[int, int]:
+    cuts = [cut for _, cut in violation.way if cut is not None]
+    return len(cuts), sum(cut.after for cut in cuts)
+
+
+def _remedies(question: Question) -> Iterator[Remedy]:
+    """Other layouts for the same images, explored like the first one."""
+    for name, scene in candidates(question.scene):
+        try:
+            found = _explore(replace(question, scene=scene, remedies=False, progress=None))
+        except BootwrightError as error:
+            yield Remedy(name, 0, (), f"cannot be laid out: {error.message}")
+            continue
+        refused = any(note.code == "explore.update.refused" for note in found.notes)
+        yield Remedy(name, found.states, found.violated, "the update does not fit" if refused else "")
+
+
+def candidates(scene: Scene) -> Iterator[tuple[str, Scene]]:
+    """Layouts to try: another strategy, another scratch size, larger slots."""
+    config = scene.config
+    scratch = config.scratch.size if config.scratch is not None else 8 * SECTOR_SIZE
+    names = {Mode.SCRATCH: "swap-scratch", Mode.MOVE: "swap-move", Mode.OVERWRITE: "overwrite-only"}
+    if config.mode is Mode.SCRATCH:
+        for size in (scratch * 2, max(scratch // 2 // SECTOR_SIZE, 1) * SECTOR_SIZE):
+            if size != scratch:
+                yield f"swap-scratch with {size // SECTOR_SIZE} scratch sectors", _laid(scene, config.mode, size)
+    if config.mode.swaps:
+        larger = 4 * SECTOR_SIZE
+        name = f"{names.get(config.mode, config.mode.value)} with slots larger by {larger // SECTOR_SIZE} sectors"
+        yield name, with_layout(scene, mode=config.mode, scratch_size=scratch, extra=larger)
+    for mode, name in names.items():
+        if mode is not config.mode:
+            yield name, _laid(scene, mode, scratch)
+
+
+def _laid(scene: Scene, mode: Mode, scratch: int) -> Scene:
+    return with_layout(scene, mode=mode, scratch_size=scratch)
+
+
+def answer(result: Exploration) -> Answer:
+    """The exploration in findings."""
+    findings: list[Finding] = list(result.notes)
+    examples = {example.violation.kind: example for example in result.counterexamples}
+    for kind in Property:
+        if kind in examples:
+            findings.append(_violated(examples[kind], result.remedies))
+        elif kind is Property.RECOVERY and result.question.scene.config.serial is None:
+            continue
+        else:
+            findings.append(passed(f"explore.{kind.value}", SENTENCES[kind], _held(result)))
+    return Answer(command="explore", findings=tuple(findings), details=details(result))
+
+
+def _held(result: Exploration) -> str:
+    bound = f" ({'; '.join(result.bounds)})" if result.bounds else ""
+    return f"holds in all {result.states} states that {result.question.cuts.value} power cuts can reach{bound}"
+
+
+def _violated(example: Counterexample, remedies: list[Remedy]) -> Finding:
+    violation = example.violation
+    cuts = sum(cut is not None for _, cut in violation.way)
+    many = {0: "without any power cut", 1: "after one power cut"}.get(cuts, f"after {cuts} power cuts")
+    total = len(violation.phase.closure.points)
+    share = f"; {example.points} of {total} cuts of the {violation.phase.name} lead there" if example.points else ""
+    because = f"{many}, {violation.because} ({example.states} states{share})"
+    good = [remedy.name for remedy in remedies if not remedy.violated and not remedy.detail]
+    advice = f"explored without a violation: {', '.join(good)}" if good else ""
+    if remedies and not good:
+        advice = "none of the layouts that were explored avoids it: keep serial recovery reachable"
+    return failed(f"explore.{violation.kind.value}", SENTENCES[violation.kind], because, advice)
+
+
+def details(result: Exploration) -> dict[str, Any]:
+    """The JSON form beside the findings."""
+    question = result.question
+    return {
+        "mode": question.reach.value,
+        "cuts": question.cuts.value,
+        "bounds": list(result.bounds),
+        "strategy": question.scene.config.mode.value,
+        "action": question.scene.action.value,
+        "states": result.states,
+        "phases": [_phase_details(phase, result) for phase in result.phases],
+        "counterexamples": [
+            {
+                "property": example.violation.kind.value,
+                "phase": example.violation.phase.name,
+                "cuts": [cut._asdict() for _, cut in example.violation.way if cut is not None],
+                "states": example.states,
+                "points": example.points,
+                "story": list(example.story.lines),
+            }
+            for example in result.counterexamples
+        ],
+        "remedies": [
+            {
+                "name": remedy.name,
+                "states": remedy.states,
+                "violated": [kind.value for kind in remedy.violated],
+                "detail": remedy.detail,
+            }
+            for remedy in result.remedies
+        ],
+        "wear": None if result.wear is None else result.wear.as_dict(),
+    }
+
+
+def _phase_details(phase: Phase, result: Exploration) -> dict[str, Any]:
+    bad: dict[int, Node] = {id(v.node): v.node for v in result.violations if v.phase is phase}
+    deepest = max(node.level for node in phase.closure.nodes.values())
+    return {
+        "name": phase.name,
+        "after": phase.before.value,
+        "operations": len(operations_of(phase)),
+        "runs": sorted(" and ".join(versions) if versions else "nothing" for versions in phase.expected),
+        "states": len(phase.closure.nodes),
+        "cut_points": len(phase.closure.points),
+        "bad_states": len(bad),
+        "bad_points": sum(id(node) in bad for _, node in phase.closure.points),
+        "deepest": deepest,
+        "ends": len(phase.ends),
+    }

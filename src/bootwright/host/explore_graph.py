@@ -1,0 +1,200 @@
+"""The graph that power cuts span: every flash content that a boot can be interrupted in, and what boots from it.
+
+A node is a whole flash content. From a node the chip boots; power may be lost between any two operations, or inside
+one, and the content left behind is the next node. The graph is closed over any number of cuts, in breadth-first order,
+so that the first path to a node has the fewest cuts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from bootwright.boot.outcome import BootOutcome
+from bootwright.boot.runs import Run, Runs, State, final, operations, stretches
+from bootwright.flash import Erase, FlashOp
+
+
+class Cuts(StrEnum):
+    """What may happen to the operation that a power cut falls on."""
+
+    CLEAN = "clean"  #: it is not executed
+    TORN = "torn"  #: or its first half is
+    BITS = "bits"  #: or some of its bits are, drawn by lot
+
+
+class Cut(NamedTuple):
+    """One boot of a path that loses power."""
+
+    after: int  #: operations that were executed
+    kind: Cuts  #: what became of the next one
+    lot: int = 0  #: which draw, for BITS
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A flash content, and the shortest way to it."""
+
+    state: State
+    level: int  #: power cuts up to here
+    parent: Node | None = None
+    cut: Cut | None = None
+    torn: int = 0  #: cuts on the way that fell inside an operation
+    root: int = 0  #: which of the roots the way begins at
+
+    def way(self) -> list[Cut]:
+        """The cuts from the root to here."""
+        cuts: list[Cut] = []
+        node: Node | None = self
+        while node is not None and node.cut is not None:
+            cuts.append(node.cut)
+            node = node.parent
+        return cuts[::-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How far the graph is followed."""
+
+    cuts: Cuts = Cuts.CLEAN
+    max_level: int | None = None  #: power cuts in a row; None: any number
+    max_torn: int | None = None  #: of them inside an operation; None: any number
+    draws: int = 2  #: for BITS: how many partial results of each operation
+    seed: int = 0
+
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Closure:
+    """The nodes reachable from some roots."""
+
+    runs: Runs
+    limits: Limits
+    nodes: dict[int, Node] = field(default_factory=dict)
+    points: list[tuple[Cut, Node]] = field(default_factory=list)  #: every cut of the first root's boot
+    operations: int = 0  #: of the model, in all
+    _first: Node | None = None
+    _walked: dict[tuple[int, bool], int] = field(default_factory=dict)
+
+    def close(self, roots: Iterable[tuple[State, int]], progress: Progress | None = None) -> None:
+        """Find every node; each root comes with the cuts that lie before it."""
+        todo: deque[Node] = deque()
+        for number, (state, level) in enumerate(roots):
+            if state.fingerprint not in self.nodes:
+                node = self.nodes[state.fingerprint] = Node(state, level, root=number)
+                todo.append(node)
+                self._first = self._first or node
+        while todo:
+            node = todo.popleft()
+            run = self.runs.boot(node.state)
+            self.operations += len(run.ops)
+            if self.limits.max_level is None or node.level < self.limits.max_level:
+                todo += self._children(node, run)
+            if progress is not None and not len(self.nodes) & 0xFF:
+                progress(len(self.nodes), len(todo))
+
+    def outcome(self, node: Node) -> tuple[BootOutcome, State]:
+        """How the node boots without a further cut."""
+        return final(self.runs.boot(node.state))
+
+    def _children(self, node: Node, run: Run) -> list[Node]:
+        """New nodes of one boot; what another boot went through already is not gone through again."""
+        fresh: list[Node] = []
+        executed = 0
+        tears = self._may_tear(node)
+        for piece, skipped in stretches(run):
+            known = self._walked.get((id(piece), tears))
+            end = len(piece.ops) if known is None or node is self._first else known
+            if known is None or skipped < known:
+                self._walked[id(piece), tears] = skipped
+            before = piece.states[skipped - 1] if skipped else piece.start
+            for index in range(skipped, max(end, skipped)):
+                op, after = piece.ops[index], piece.states[index]
+                for kind, lot, state in self.left_behind(node, before, op):
+                    found = self._node(node, Cut(executed, kind, lot), state, fresh)
+                    if node is self._first:
+                        self.points.append((Cut(executed, kind, lot), found))
+                before = after
+                executed += 1
+            if end < len(piece.ops):
+                break
+        return fresh
+
+    def _node(self, parent: Node, cut: Cut, state: State, fresh: list[Node]) -> Node:
+        torn = parent.torn + (cut.kind is not Cuts.CLEAN)
+        node = self.nodes.get(state.fingerprint)
+        if node is None:
+            node = self.nodes[state.fingerprint] = Node(state, parent.level + 1, parent, cut, torn, parent.root)
+            fresh.append(node)
+        elif self.limits.max_torn is not None and torn < node.torn:
+            node.level, node.parent, node.cut, node.torn, node.root = parent.level + 1, parent, cut, torn, parent.root
+            fresh.append(node)
+        return node
+
+    def _may_tear(self, node: Node) -> bool:
+        limits = self.limits
+        return limits.cuts is not Cuts.CLEAN and (limits.max_torn is None or node.torn < limits.max_torn)
+
+    def left_behind(self, node: Node, before: State, op: FlashOp) -> Iterator[tuple[Cuts, int, State]]:
+        """What a cut at `op` can leave behind."""
+        yield Cuts.CLEAN, 0, before
+        if not self._may_tear(node):
+            return
+        limits, flash = self.limits, self.runs.flash
+        if limits.cuts is Cuts.TORN:
+            self.runs.enter(before)
+            flash.apply_torn(op)
+            yield Cuts.TORN, 0, self.runs.state()
+            return
+        for lot in range(limits.draws):
+            self.runs.enter(before)
+            apply_some_bits(self.runs, op, seed=limits.seed + lot)
+            yield Cuts.BITS, lot, self.runs.state()
+
+
+def apply_some_bits(runs: Runs, op: FlashOp, *, seed: int) -> None:
+    """Some bits of a write were programmed, or some bits of an erase already read 1; the same lot, the same bits."""
+    flash = runs.flash
+    address = op.address
+    length = op.length if isinstance(op, Erase) else len(op.data)
+    chance = random.Random(f"{seed} {address} {length} {flash.fingerprint}")  # noqa: S311 - a draw, no secret
+    old = int.from_bytes(flash.raw_at(address, length), "little")
+    some = chance.getrandbits(8 * length)
+    if isinstance(op, Erase):
+        new = old | some
+    else:
+        new = old & (int.from_bytes(flash.stored(op), "little") | some)
+    flash.load(address, new.to_bytes(length, "little"))
+
+
+def walk(runs: Runs, root: State, *, seed: int, cuts: Cuts, longest: int = 8) -> tuple[Node, BootOutcome]:
+    """One random series of cuts from a root, and how the boot after it ends."""
+    chance = random.Random(seed)  # noqa: S311 - a draw, no secret
+    closure = Closure(runs, Limits(cuts=cuts, seed=seed))
+    node = Node(root, 0)
+    for _ in range(chance.randint(1, longest)):
+        run = runs.boot(node.state)
+        total = len(operations(run))
+        if not total:
+            break
+        after = chance.randrange(total)
+        op, before = _operation(run, after)
+        kind, lot, state = chance.choice(list(closure.left_behind(node, before, op)))
+        node = Node(state, node.level + 1, node, Cut(after, kind, lot))
+    return node, final(runs.boot(node.state))[0]
+
+
+def _operation(run: Run, number: int) -> tuple[FlashOp, State]:
+    """Operation `number` (from 0) of a whole boot, and the state before it."""
+    for piece, skipped in stretches(run):
+        inside = number + skipped
+        if inside < len(piece.ops):
+            return piece.ops[inside], piece.states[inside - 1] if inside else piece.start
+        number -= len(piece.ops) - skipped
+    raise IndexError(number)

@@ -1,0 +1,174 @@
+"""What is explored: a build, the flash it begins with, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+
+from bootwright.boot.config import BootConfig, ImageSlots, Mode
+from bootwright.boot.loader import set_pending
+from bootwright.boot.sectors import Sectors, stand_in_cipher
+from bootwright.errors import FormatError
+from bootwright.flash import SECTOR_SIZE, Area, NorFlash, drive
+from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.formats.mcuboot_image import parse_header
+from bootwright.host.files import read_bytes, read_text
+
+
+class Action(StrEnum):
+    """What the application asked for before the power cuts."""
+
+    TEST = "test"  #: run the new image once, keep it only if it confirms itself
+    PERMANENT = "permanent"  #: run the new image for good
+    REVERT = "revert"  #: the new image ran unconfirmed, the old one comes back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A build and the images in its slots, without an offset between image and slot."""
+
+    config: BootConfig
+    images: tuple[tuple[bytes, bytes], ...]  #: (primary, secondary) of each image; empty bytes: an erased slot
+    action: Action
+    size: int  #: bytes of the flash; 0: as much as the areas need
+
+    def flash(self) -> Sectors:
+        """The flash with the request made, under the stand-in cipher where encryption is active."""
+        config = self.config
+        content = self._content()
+        cipher = stand_in_cipher if config.flash_encryption_active else None
+        flash = Sectors.holding(content, cipher=cipher, sector_size=config.sector_size)
+        for image, (_, secondary) in enumerate(self.images):
+            if secondary:
+                permanent = self.action is Action.PERMANENT
+                drive(set_pending(flash, config, image=image, permanent=permanent), flash.apply)
+        return flash
+
+    def _content(self) -> bytes:
+        config = self.config
+        needed = max(-(-area.end // SECTOR_SIZE) * SECTOR_SIZE for area in config.areas)
+        flash = NorFlash(max(self.size, needed))
+        up = config.sector_size if config.mode is Mode.OFFSET else 0
+        for slots, (primary, secondary) in zip(config.images, self.images, strict=True):
+            for area, data, offset in ((slots.primary, primary, 0), (slots.secondary, secondary, up)):
+                if offset + len(data) > area.size:
+                    raise FormatError(
+                        f"{area.name}: found an image of {len(data):#x} bytes, the slot has {area.size:#x}",
+                        "give a smaller image or a larger slot",
+                    )
+                flash.load(area.address + offset, data)
+        if config.flash_encryption_active:
+            for area in config.areas:
+                flash.load(area.address, stand_in_cipher(area.address, flash.read(area.address, area.size)))
+        return flash.snapshot()
+
+
+def scene_from_files(
+    confs: Sequence[Path],
+    *,
+    primary: Path | None,
+    secondary: Path | None,
+    keys: Sequence[bytes],
+    action: Action,
+    encryption_active: bool,
+) -> Scene:
+    """A scene of one image pair.
+
+    Raises:
+        FormatError: a configuration that cannot be, or a file that is no MCUboot image.
+        NotModelledError: an upgrade mode beyond the model.
+    """
+    conf = BootloaderConf.parse(read_text(confs[0]), where=str(confs[0]))
+    for path in confs[1:]:
+        conf = conf.then(read_text(path), where=str(path))
+    return scene_of(
+        conf,
+        images=((image_file(primary), image_file(secondary)),),
+        keys=keys,
+        action=action,
+        encryption_active=encryption_active,
+    )
+
+
+def scene_of(
+    conf: BootloaderConf,
+    *,
+    images: tuple[tuple[bytes, bytes], ...],
+    keys: Sequence[bytes],
+    action: Action,
+    encryption_active: bool,
+) -> Scene:
+    """A scene of a configuration that was read.
+
+    Raises:
+        FormatError: the layout cannot be.
+    """
+    from bootwright.sim.port_config import boot_config
+
+    check_layout(conf)
+    config = boot_config(conf, tuple(keys), encryption_active=encryption_active)
+    if config.signature is not None and not keys:
+        raise FormatError(
+            f"{conf.where}: the build verifies {config.signature.value} signatures and no key was given",
+            "give the public key with --key",
+        )
+    padded = images + ((b"", b""),) * (len(config.images) - len(images))
+    return Scene(config=config, images=padded, action=action, size=0)
+
+
+def check_layout(conf: BootloaderConf) -> None:
+    """Refuse what the port could not run.
+
+    Raises:
+        FormatError: slots that overlap, are not aligned, or have more sectors than the port's table.
+    """
+    areas = [Area(*region) for region in conf.regions()]
+    for area in areas:
+        if area.address % SECTOR_SIZE and area.name != "bootloader":
+            raise FormatError(
+                f"{conf.where}: {area.name} begins at {area.address:#x}, inside a flash sector",
+                "align it to 0x1000",
+            )
+        if area.size > 512 * SECTOR_SIZE:
+            raise FormatError(
+                f"{conf.where}: {area.name} has {area.size:#x} bytes, the port's sector table ends at 0x200000",
+                "make it smaller",
+            )
+    for first, second in pairwise(areas):
+        if first.overlaps(second):
+            raise FormatError(
+                f"{conf.where}: {first.name} ({first.address:#x} to {first.end:#x}) overlaps {second.name} "
+                f"({second.address:#x} to {second.end:#x})",
+                "move one of them",
+            )
+
+
+def image_file(path: Path | None) -> bytes:
+    """A signed image, or nothing.
+
+    Raises:
+        FormatError: the file is no MCUboot image.
+    """
+    if path is None:
+        return b""
+    data = read_bytes(path, what="MCUboot image")
+    parse_header(data, where=str(path))
+    return data
+
+
+def with_layout(scene: Scene, *, mode: Mode, scratch_size: int, extra: int = 0) -> Scene:
+    """The same images in another layout: the areas follow each other, slots are larger by `extra` bytes."""
+    config = scene.config
+    at = config.images[0].primary.address
+    slots = []
+    for pair in config.images:
+        size = pair.primary.size + extra
+        slots.append(
+            ImageSlots(Area(pair.primary.name, at, size), Area(pair.secondary.name, at + size, size)),
+        )
+        at += 2 * size
+    scratch = Area("scratch", at, scratch_size) if mode is Mode.SCRATCH else None
+    return replace(scene, config=replace(config, mode=mode, images=tuple(slots), scratch=scratch), size=0)
