@@ -14,6 +14,7 @@ from bootwright.errors import BootwrightError
 #: command → (module under `bootwright.cli`, attribute, one line for `--help`)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "chip": ("chip", "chip", "make virtual chips and serve them on ports"),
+    "explore": ("explore", "explore", "follow an update through every series of power cuts"),
     "trace": ("trace", "trace", "play traces of the real bootloader on the model, or record new ones"),
     "espefuse": ("dropin.espefuse", "command", "the installed espefuse, command lines in any order"),
     "esptool": ("dropin.esptool", "command", "the installed esptool, command lines in any order"),

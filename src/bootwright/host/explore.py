@@ -54,6 +54,7 @@ class Question:
     seed: int = 0
     samples: int = 1000
     remedies: bool = True
+    jobs: int = 1  #: processes for the remedies
     progress: Callable[[str, int, int], None] | None = None
 
 
@@ -123,7 +124,7 @@ def _explore(question: Question) -> Exploration:
     runs = Runs(scene.config, flash)
     limits, bounds = _limits(question)
     checker = Checker(scene.config, runs, limits)
-    checker.authentic = authentic_digests(scene.config, scene.images)
+    checker.authentic = authentic_digests(scene.config, flash)
     checker.old = _old_versions(scene)
     notes: list[Finding] = []
     root = Root(runs.state())
@@ -241,14 +242,25 @@ def _length(violation: Violation) -> tuple[int, int]:
 
 def _remedies(question: Question) -> Iterator[Remedy]:
     """Other layouts for the same images, explored like the first one."""
-    for name, scene in candidates(question.scene):
-        try:
-            found = _explore(replace(question, scene=scene, remedies=False, progress=None))
-        except BootwrightError as error:
-            yield Remedy(name, 0, (), f"cannot be laid out: {error.message}")
-            continue
-        refused = any(note.code == "explore.update.refused" for note in found.notes)
-        yield Remedy(name, found.states, found.violated, "the update does not fit" if refused else "")
+    quiet = replace(question, remedies=False, progress=None)
+    tasks = [(name, replace(quiet, scene=scene)) for name, scene in candidates(question.scene)]
+    if question.jobs == 1:
+        yield from (_try(name, task) for name, task in tasks)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(question.jobs) as pool:
+        yield from pool.map(_try, *zip(*tasks, strict=True))
+
+
+def _try(name: str, question: Question) -> Remedy:
+    """Explore one layout."""
+    try:
+        found = _explore(question)
+    except BootwrightError as error:
+        return Remedy(name, 0, (), f"cannot be laid out: {error.message}")
+    refused = any(note.code == "explore.update.refused" for note in found.notes)
+    return Remedy(name, found.states, found.violated, "the update is refused" if refused else "")
 
 
 def candidates(scene: Scene) -> Iterator[tuple[str, Scene]]:

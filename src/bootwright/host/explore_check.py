@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from bootwright.boot.config import BootConfig
+from bootwright.boot.config import BootConfig, Mode
 from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, parse_header
 from bootwright.boot.loader import set_confirmed
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic
 from bootwright.boot.runs import Run, Runs, State, final, operations
 from bootwright.boot.sectors import Sectors
+from bootwright.finding import Verdict, overall
 from bootwright.flash import FlashOp
 from bootwright.formats.keys import PublicKey
 from bootwright.formats.mcuboot_image import ImageVersion
@@ -183,10 +184,11 @@ class Checker:
         if self._takes_over_downwards(phase, running):
             because = f"{_text(running)} runs after {_text(self.old)}"
             self.violations.append(Violation(Property.NO_DOWNGRADE, phase, node, because, running))
-        if running in phase.expected or self._comes_later(phase, end):
+        if running in phase.expected:
             phase.ends.setdefault(end.fingerprint, self._end(phase, node, end))
             return
-        because = f"{_text(running)} runs, expected {' or '.join(sorted(map(_text, phase.expected)))}"
+        later = "; a later boot makes up for it" if self._comes_later(phase, end) else ""
+        because = f"{_text(running)} runs, expected {' or '.join(sorted(map(_text, phase.expected)))}{later}"
         self.violations.append(Violation(phase.wrong, phase, node, because, running))
 
     def _end(self, phase: Phase, node: Node, end: State) -> Root:
@@ -194,11 +196,11 @@ class Checker:
         return Root(end, (*root.way, *(("boot", cut) for cut in node.way()), ("boot", None)))
 
     def _comes_later(self, phase: Phase, state: State) -> bool:
-        """Whether the request survived, so that a further boot does what was asked."""
+        """Whether one of the next two boots does what was asked."""
         for _ in range(2):
             outcome, state = final(self.runs.boot(state))
             if versions_of(outcome) in phase.expected:
-                return phase.wrong is Property.NOT_LOST
+                return True
         return False
 
     def _takes_over_downwards(self, phase: Phase, running: Versions | None) -> bool:
@@ -227,16 +229,21 @@ def _digest(flash: Sectors, address: int) -> bytes:
     return flash.sha256(address, size)
 
 
-def authentic_digests(config: BootConfig, images: tuple[tuple[bytes, bytes], ...]) -> set[bytes]:
-    """The digests of the images that a verifier independent of the model accepts under the build's keys."""
+def authentic_digests(config: BootConfig, flash: Sectors) -> set[bytes]:
+    """The digests of the images in the slots that a verifier other than the model accepts under the build's keys."""
     import hashlib
 
     keys = tuple(PublicKey.from_der(key) for key in config.keys)
+    up = config.sector_size if config.mode is Mode.OFFSET else 0
+    places = [
+        place for pair in config.images for place in ((pair.primary, 0), (pair.secondary, 0), (pair.secondary, up))
+    ]
     digests = set()
-    for data in (data for pair in images for data in pair if data):
+    for area, offset in places:
+        data = flash.read(area.address + offset, area.size - offset)
         header = parse_header(data)
         signed = header.hdr_size + header.img_size + header.protect_tlv_size
-        if all(finding.verdict != "fail" for finding in verify_image(data, keys)):
+        if header.magic == IMAGE_MAGIC and overall(verify_image(data, keys)) is not Verdict.FAIL:
             digests.add(hashlib.sha256(data[:signed]).digest())
     return digests
 

@@ -14,8 +14,10 @@ from bootwright.boot.sectors import Sectors, stand_in_cipher
 from bootwright.errors import FormatError
 from bootwright.flash import SECTOR_SIZE, Area, NorFlash, drive
 from bootwright.formats.bootloader_conf import BootloaderConf
-from bootwright.formats.mcuboot_image import parse_header
+from bootwright.formats.mcuboot_image import MAGIC, Image, parse_header
 from bootwright.host.files import read_bytes, read_text
+
+TRAILER_ROOM = 0x4000  #: bytes at the end of a slot that a damaged image is not looked for in
 
 
 class Action(StrEnum):
@@ -33,7 +35,7 @@ class Scene:
     config: BootConfig
     images: tuple[tuple[bytes, bytes], ...]  #: (primary, secondary) of each image; empty bytes: an erased slot
     action: Action
-    size: int  #: bytes of the flash; 0: as much as the areas need
+    dump: bytes = b""  #: raw content of the whole flash to begin with, instead of images
 
     def flash(self) -> Sectors:
         """The flash with the request made, under the stand-in cipher where encryption is active."""
@@ -42,15 +44,16 @@ class Scene:
         cipher = stand_in_cipher if config.flash_encryption_active else None
         flash = Sectors.holding(content, cipher=cipher, sector_size=config.sector_size)
         for image, (_, secondary) in enumerate(self.images):
-            if secondary:
+            if secondary or self.dump:
                 permanent = self.action is Action.PERMANENT
                 drive(set_pending(flash, config, image=image, permanent=permanent), flash.apply)
         return flash
 
     def _content(self) -> bytes:
         config = self.config
-        needed = max(-(-area.end // SECTOR_SIZE) * SECTOR_SIZE for area in config.areas)
-        flash = NorFlash(max(self.size, needed))
+        if self.dump:
+            return self.dump
+        flash = NorFlash(max(-(-area.end // SECTOR_SIZE) * SECTOR_SIZE for area in config.areas))
         up = config.sector_size if config.mode is Mode.OFFSET else 0
         for slots, (primary, secondary) in zip(config.images, self.images, strict=True):
             for area, data, offset in ((slots.primary, primary, 0), (slots.secondary, secondary, up)):
@@ -66,8 +69,58 @@ class Scene:
         return flash.snapshot()
 
 
+def read_conf(paths: Sequence[Path]) -> BootloaderConf:
+    """One or several configuration files, later ones over earlier ones.
+
+    Raises:
+        FormatError: a line at which CMake stops, or a file that cannot be read.
+    """
+    conf = BootloaderConf.parse(read_text(paths[0]), where=str(paths[0]))
+    for path in paths[1:]:
+        conf = conf.then(read_text(path), where=str(path))
+    return conf
+
+
+def scene_from_project(path: Path | None, *, action: Action) -> Scene:
+    """The scene of a `bootwright.toml`: its application runs, its update is requested, encryption is on if compiled in.
+
+    Raises:
+        BootwrightError: the project cannot be used.
+    """
+    import secrets
+
+    from bootwright.formats.mcuboot_image import ImageVersion
+    from bootwright.formats.mcuboot_sign import SignOptions, sign_image
+    from bootwright.host.project import load_project
+    from bootwright.host.rehearse_inputs import prepare_inputs
+
+    project = load_project(path)
+    inputs = prepare_inputs(project, random=secrets.token_bytes)
+    images = [
+        sign_image(
+            payload.data,
+            SignOptions(
+                version=ImageVersion.from_text(firmware.version),
+                pad_header=True,
+                align=32,
+                max_align=32,
+                security_counter=firmware.security_counter,
+            ),
+            inputs.signing,
+        )
+        for payload, firmware in ((inputs.app, project.app), (inputs.update, project.update))
+    ]
+    return scene_of(
+        project.conf,
+        images=((images[0], images[1]),),
+        keys=(inputs.signing.public.der,),
+        action=action,
+        encryption_active=project.conf.flash_encryption,
+    )
+
+
 def scene_from_files(
-    confs: Sequence[Path],
+    conf: BootloaderConf,
     *,
     primary: Path | None,
     secondary: Path | None,
@@ -81,9 +134,6 @@ def scene_from_files(
         FormatError: a configuration that cannot be, or a file that is no MCUboot image.
         NotModelledError: an upgrade mode beyond the model.
     """
-    conf = BootloaderConf.parse(read_text(confs[0]), where=str(confs[0]))
-    for path in confs[1:]:
-        conf = conf.then(read_text(path), where=str(path))
     return scene_of(
         conf,
         images=((image_file(primary), image_file(secondary)),),
@@ -91,6 +141,50 @@ def scene_from_files(
         action=action,
         encryption_active=encryption_active,
     )
+
+
+def scene_from_dump(conf: BootloaderConf, dump: Path, *, keys: Sequence[bytes], action: Action) -> Scene:
+    """A scene that begins with a dump of a whole flash; encrypted flash cannot be taken apart without its key.
+
+    Raises:
+        FormatError: the dump is shorter than the layout.
+    """
+    empty = ((b"", b""),) * conf.image_count
+    scene = scene_of(conf, images=empty, keys=keys, action=action, encryption_active=False)
+    content = read_bytes(dump, what="flash dump")
+    content += b"\xff" * (-len(content) % SECTOR_SIZE)
+    needed = max(area.end for area in scene.config.areas)
+    if len(content) < needed:
+        raise FormatError(
+            f"{dump}: found {len(content):#x} bytes, the layout needs {needed:#x}", "read the whole flash chip"
+        )
+    return with_images(replace(scene, dump=content))
+
+
+def with_images(scene: Scene) -> Scene:
+    """The images that lie in a dump, for the layouts that are tried against a violation."""
+    up = scene.config.sector_size if scene.config.mode is Mode.OFFSET else 0
+    flash = scene.flash()
+    pairs = tuple(
+        (
+            image_in(flash.read(pair.primary.address, pair.primary.size)),
+            image_in(flash.read(pair.secondary.address + up, pair.secondary.size - up)),
+        )
+        for pair in scene.config.images
+    )
+    return replace(scene, images=pairs)
+
+
+def image_in(slot: bytes) -> bytes:
+    """The image at the beginning of a slot, nothing if there is none; a damaged one in full."""
+    if slot[:4] != MAGIC.to_bytes(4, "little"):
+        return b""
+    try:
+        image = Image.parse(slot)
+    except FormatError:
+        end = len(slot.rstrip(b"\xff"))
+        return slot[: min(end, len(slot) - TRAILER_ROOM)]
+    return slot[: image.size]
 
 
 def scene_of(
@@ -116,7 +210,7 @@ def scene_of(
             "give the public key with --key",
         )
     padded = images + ((b"", b""),) * (len(config.images) - len(images))
-    return Scene(config=config, images=padded, action=action, size=0)
+    return Scene(config=config, images=padded, action=action)
 
 
 def check_layout(conf: BootloaderConf) -> None:
@@ -171,4 +265,4 @@ def with_layout(scene: Scene, *, mode: Mode, scratch_size: int, extra: int = 0) 
         )
         at += 2 * size
     scratch = Area("scratch", at, scratch_size) if mode is Mode.SCRATCH else None
-    return replace(scene, config=replace(config, mode=mode, images=tuple(slots), scratch=scratch), size=0)
+    return replace(scene, config=replace(config, mode=mode, images=tuple(slots), scratch=scratch), dump=b"")

@@ -119,15 +119,13 @@ def _where(cut: Cut) -> str:
 
 
 def describe_ops(config: BootConfig, ops: list[FlashOp]) -> Iterator[str]:
-    """Operations in words, one line for each stretch of the same kind."""
+    """Operations in words, one line for each stretch that does the same."""
     at = 1
-    for why, group in groupby(ops, key=lambda op: (type(op) is Erase, op.why)):
+    for why, group in groupby(ops, key=lambda op: op.why):
         run = list(group)
         numbers = f"operation {at}" if len(run) == 1 else f"operations {at} to {at + len(run) - 1}"
         first, last = place_of(config, run[0].address), place_of(config, run[-1].address)
-        where = first if first == last else f"{first} to {last}"
-        verb = "erase" if why[0] else "write"
-        yield f"{numbers}: {why[1] or verb} ({verb} {where})"
+        yield f"{numbers}: {why} ({first})" if first == last else f"{numbers}: {why} ({first} to {last})"
         at += len(run)
 
 

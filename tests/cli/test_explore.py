@@ -1,0 +1,56 @@
+import json
+from pathlib import Path
+
+from tests.support.peers import run_bootwright
+from tests.support.scenes import signed, signing_key
+
+CONF = (
+    "CONFIG_ESP_BOOTLOADER_SIZE=0xF000\nCONFIG_ESP_APPLICATION_SIZE=0x10000\n"
+    "CONFIG_ESP_IMAGE0_PRIMARY_START_ADDRESS=0x10000\nCONFIG_ESP_IMAGE0_SECONDARY_START_ADDRESS=0x20000\n"
+    "CONFIG_ESP_SCRATCH_OFFSET=0x30000\nCONFIG_ESP_SCRATCH_SIZE=0x3000\n"
+    "CONFIG_ESP_SIGN_ED25519=y\nCONFIG_ESP_USE_TINYCRYPT=y\n"
+)
+
+
+def scene(folder: Path) -> list[str | Path]:
+    (folder / "bootloader.conf").write_text(CONF)
+    (folder / "key.pem").write_bytes(signing_key().public.pem)
+    for version in (1, 2):
+        (folder / f"{version}.bin").write_bytes(signed(version, 12000))
+    return [
+        "--config", folder / "bootloader.conf", "--key", folder / "key.pem",
+        "--primary", folder / "1.bin", "--secondary", folder / "2.bin",
+    ]  # fmt: skip
+
+
+def test_a_permanent_update_holds_and_exits_with_0(tmp_path: Path) -> None:
+    ran = run_bootwright("explore", *scene(tmp_path), "--action", "permanent", "--json")
+    body = json.loads(ran.out)
+    assert (ran.code, body["verdict"], body["mode"]) == (0, "pass", "exhaustive")
+    assert body["phases"][0]["states"] > 50
+
+
+def test_a_revert_through_scratch_is_told_and_exits_with_1(tmp_path: Path) -> None:
+    report, traces = tmp_path / "report.html", tmp_path / "traces"
+    ran = run_bootwright("explore", *scene(tmp_path), "--action", "revert", "--report", report, "--traces", traces)
+    assert ran.code == 1
+    assert "Counter-example (boots):" in ran.out
+    assert "explored without a violation: swap-move" in ran.out
+    assert report.read_text().count("<svg") >= 2
+    assert "https://" not in report.read_text()
+    played = run_bootwright("trace", "replay", traces)
+    assert played.out == "2 passed, 0 failed\n"
+
+
+def test_slots_that_overlap_are_refused(tmp_path: Path) -> None:
+    arguments = scene(tmp_path)
+    (tmp_path / "bootloader.conf").write_text(CONF.replace("0x20000", "0x18000"))
+    ran = run_bootwright("explore", *arguments)
+    assert ran.code == 3
+    assert "overlaps secondary" in ran.err
+
+
+def test_a_project_is_explored_as_it_will_be_built() -> None:
+    ran = run_bootwright("explore", "--mode", "sample", "--samples", "3", "--no-remedies", "--json")
+    assert ran.code in (0, 1), ran.err
+    assert json.loads(ran.out)["states"] > 0

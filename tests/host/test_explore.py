@@ -1,0 +1,121 @@
+import pytest
+from tests.support.scenes import scene, trace_scene
+from tests.support.traces import trace_names
+
+from bootwright.boot.config import Mode
+from bootwright.boot.trace import parse_trace
+from bootwright.boot.trace_play import play
+from bootwright.finding import Verdict
+from bootwright.host.explore import Exploration, Question, Reach, answer, explore
+from bootwright.host.explore_check import Property
+from bootwright.host.explore_graph import Cuts
+from bootwright.host.explore_scene import Action
+
+CLEAN_SWEEPS = [name for name in trace_names() if name.startswith("sweep-clean")]
+ACTIONS = {"perm": Action.PERMANENT, "full": Action.PERMANENT, "test": Action.TEST, "revert": Action.REVERT}
+
+
+def single(name: str, action: Action, cuts: Cuts = Cuts.CLEAN) -> Exploration:
+    return explore(Question(scene=trace_scene(name, action), reach=Reach.SINGLE, cuts=cuts, remedies=False))
+
+
+@pytest.mark.parametrize("name", CLEAN_SWEEPS)
+def test_no_single_clean_cut_does_harm_without_flash_encryption(name: str) -> None:
+    result = single(name, ACTIONS[name.split("-")[2]])
+    assert result.violated == ()
+    assert answer(result).verdict is Verdict.PASS
+
+
+def test_with_flash_encryption_swap_move_bricks_at_3_of_614_single_clean_cuts() -> None:
+    result = single("fe-active-sweep-clean-move", Action.PERMANENT)
+    assert result.violated == (Property.BOOTS,)
+    assert len(result.phases[0].closure.points) == 614
+    assert result.counterexamples[0].points == 3
+
+
+def test_with_flash_encryption_swap_scratch_loses_the_update_at_2_of_684_single_clean_cuts() -> None:
+    result = single("fe-active-sweep-clean-scratch", Action.PERMANENT)
+    assert result.violated == (Property.NOT_LOST,)
+    assert len(result.phases[0].closure.points) == 684
+    assert result.counterexamples[0].points == 2
+    made_up_for = ["a later boot makes up for it" in violation.because for violation in result.violations]
+    assert sorted(made_up_for) == [False, True]
+
+
+@pytest.mark.parametrize(("name", "bad"), [("scr1000", 1), ("scr3000", 1), ("scr20000", 0)])
+def test_a_torn_erase_of_the_last_scratch_sector_bricks_a_full_size_image(name: str, bad: int) -> None:
+    result = single(f"sweep-torn-full-{name}-scratch", Action.PERMANENT, Cuts.TORN)
+    assert [example.points for example in result.counterexamples] == [1] * bad
+    if bad:
+        assert result.violated == (Property.BOOTS,)
+        assert "half-way through operation" in "".join(result.counterexamples[0].story.lines)
+        assert "erase scratch" in next(line for line in result.counterexamples[0].story.lines if "half-way" in line)
+
+
+@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.MOVE, Mode.OFFSET, Mode.OVERWRITE])
+def test_an_unreadable_primary_stops_every_swap_and_overwrite_heals_it(mode: Mode) -> None:
+    whole = scene(mode, Action.PERMANENT)
+    primary, secondary = whole.images[0]
+    cut_short = type(whole)(config=whole.config, images=((primary[:200], secondary),), action=whole.action)
+    result = explore(Question(scene=cut_short))
+    if mode is Mode.OVERWRITE:
+        assert result.violated == ()
+        return
+    assert result.violated == (Property.BOOTS,)
+    assert result.counterexamples[0].violation.way == (("boot", None),)
+    assert "unreadable TLV area" in result.counterexamples[0].violation.because
+    assert "overwrite-only" in [remedy.name for remedy in result.remedies if not remedy.violated]
+
+
+@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.MOVE, Mode.OFFSET, Mode.OVERWRITE])
+def test_any_number_of_clean_cuts_of_a_permanent_update_does_no_harm(mode: Mode) -> None:
+    result = explore(Question(scene=scene(mode, Action.PERMANENT)))
+    assert result.violated == ()
+
+
+def test_two_clean_cuts_brick_a_swap_scratch_revert_and_the_way_there_replays() -> None:
+    result = explore(Question(scene=scene(Mode.SCRATCH, Action.REVERT)))
+    assert Property.BOOTS in result.violated
+    example = result.counterexamples[0]
+    assert sum(cut is not None for _, cut in example.violation.way) == 2
+    assert play(parse_trace(example.story.trace)) == ()
+    assert example.story.trace["steps"][-1]["outcome"] == "assert"
+    assert "swap-move" in [remedy.name for remedy in result.remedies if not remedy.violated]
+
+
+@pytest.mark.parametrize("mode", [Mode.MOVE, Mode.OVERWRITE])
+@pytest.mark.parametrize("cuts", [Cuts.TORN, Cuts.BITS])
+def test_torn_and_partial_operations_are_explored_and_said_to_be_bounded(mode: Mode, cuts: Cuts) -> None:
+    result = explore(Question(scene=scene(mode, Action.TEST), cuts=cuts, remedies=False))
+    assert result.states > explore(Question(scene=scene(mode, Action.TEST), remedies=False)).states
+    assert bool(result.bounds) == (cuts is Cuts.BITS)
+
+
+def test_a_large_flash_bounds_torn_cuts_to_one_and_says_so() -> None:
+    result = explore(Question(scene=scene(Mode.MOVE, Action.PERMANENT, slot=0x40000), cuts=Cuts.TORN, remedies=False))
+    assert result.bounds == ("at most one torn cut among any number of clean ones (128 sectors)",)
+
+
+def test_sampling_finds_the_same_with_the_same_seed() -> None:
+    question = Question(scene=scene(Mode.SCRATCH, Action.TEST), reach=Reach.SAMPLE, samples=60, seed=3, remedies=False)
+    first, second = explore(question), explore(question)
+    assert first.states == second.states
+    assert first.states > 10
+    assert "60 random series" in first.bounds[0]
+
+
+def test_counter_examples_of_partial_operations_replay() -> None:
+    result = explore(Question(scene=scene(Mode.SCRATCH, Action.TEST), cuts=Cuts.BITS, remedies=False))
+    assert result.counterexamples
+    for example in result.counterexamples:
+        assert play(parse_trace(example.story.trace)) == ()
+        last = [step for step in example.story.trace["steps"] if step["do"] == "boot"][-1]
+        runs = example.violation.runs
+        assert last.get("version") == (None if runs is None else runs[0])
+
+
+def test_wear_counts_the_erases_of_one_update() -> None:
+    result = explore(Question(scene=scene(Mode.SCRATCH, Action.PERMANENT)))
+    assert result.wear is not None
+    assert result.wear.most_worn[0] == ("scratch sector 0", 3)
+    assert result.wear.erases == 23
