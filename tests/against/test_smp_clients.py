@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-
-from bootwright.formats.mcuboot_image import Image, TlvType
 from tests.support.peers import Ran, run_peer
 from tests.support.smp_process import Ports, board_process
 from tests.support.smp_served import signed
+
+from bootwright.formats.mcuboot_image import Image, TlvType
 
 
 def smpmgr(ports: Ports, *arguments: str | Path) -> Ran:
