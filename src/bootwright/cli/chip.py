@@ -94,6 +94,9 @@ def new_command(
 @click.option("--uart0", callback=port_wish, metavar="pty|tcp:PORT|rfc2217:PORT", help="UART0 alone.")
 @click.option("--uart1", callback=port_wish, metavar="…", help="UART1 alone.")
 @click.option("--usb", callback=port_wish, metavar="…", help="USB serial alone.")
+@click.option(
+    "--udp", type=click.IntRange(0, 65535), metavar="PORT", help="The application's SMP over UDP, 0: a free port."
+)
 def serve_command(
     names: tuple[str, ...],
     as_pty: bool,
@@ -102,6 +105,7 @@ def serve_command(
     uart0: tuple[str, int] | None,
     uart1: tuple[str, int] | None,
     usb: tuple[str, int] | None,
+    udp: int | None,
 ) -> None:
     """Serve chips on ports until Ctrl-C, and save them.
 
@@ -113,6 +117,8 @@ def serve_command(
     wishes = {"uart0": uart0 or (chosen[0] if chosen else None), "uart1": uart1, "usb": usb}
     if not any(wishes.values()):
         wishes["uart0"] = ("pty", 0)
+    if udp is not None:
+        wishes["udp"] = ("udp", udp)
     _serve(names, {uart: (wish[0], wish[1] or 0) for uart, wish in wishes.items() if wish is not None})
 
 
@@ -162,6 +168,16 @@ def power_command(context: click.Context, name: str, to: str, as_json: bool) -> 
 def strap_command(context: click.Context, name: str, to: str, as_json: bool) -> None:
     """Hold the boot pin of NAME for download mode or for a normal boot; the next reset samples it."""
     _act(context, name, "strap", {"to": to}, as_json=as_json)
+
+
+@chip.command("app")
+@click.argument("name")
+@click.argument("to", type=click.Choice(["smp", "none"]))
+@json_option
+@click.pass_context
+def app_command(context: click.Context, name: str, to: str, as_json: bool) -> None:
+    """Choose what the application of NAME does after its next boot: serve SMP (mcumgr) or nothing."""
+    _act(context, name, "app", {"to": to}, as_json=as_json)
 
 
 @chip.command("gpio")

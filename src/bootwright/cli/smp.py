@@ -40,8 +40,18 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def session_on(port: str, baud: int, on_text: Callable[[bytes], None] | None = None) -> Session:
-    """A session that the caller closes."""
+def session_on(port: str, baud: int) -> Session:
+    """A session with a device that answers; the caller closes it."""
+    session = _open(port, baud)
+    try:
+        session.contact()
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _open(port: str, baud: int, on_text: Callable[[bytes], None] | None = None) -> Session:
     from bootwright.host.smp import Session
 
     return Session.open(port, baud=baud, on_text=on_text)
@@ -381,7 +391,7 @@ def recover(
         click.echo(text, err=True)
 
     def open_session() -> Session:
-        return session_on(port, baud, hear)
+        return _open(port, baud, hear)
 
     say(f"waiting for a bootloader on {port}")
     session, waited = catch(open_session, wait_s=wait_s, say=say)

@@ -90,6 +90,14 @@ class Session:
             result: T = end.value
             return result
 
+    def contact(self) -> bool:
+        """Make sure that somebody answers, within three seconds; returns whether it is MCUboot itself.
+
+        Raises:
+            WireError: nobody does.
+        """
+        return self.run(is_recovery(self.link))
+
     def negotiate(self) -> bool:
         """Find out how much the device takes at a time; returns whether it told."""
         return self.run(negotiate(self.link))

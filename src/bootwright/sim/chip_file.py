@@ -49,6 +49,7 @@ class ChipState:
     console: str = ""  #: the end of what it printed
     conf: str = ""  #: the `bootloader.conf` of the MCUboot in its flash, empty when nobody said
     keys: tuple[bytes, ...] = ()  #: the public keys compiled into it, as DER
+    app: str = "none"  #: what the booted application does on its ports: `none`, or `smp` for an SMP server
 
 
 class ChipFile:
@@ -223,6 +224,7 @@ def _pack(state: ChipState, sequence: int) -> bytes:
             "console": state.console[-CONSOLE_KEPT:],
             "conf": state.conf,
             "keys": [key.hex() for key in state.keys],
+            "app": state.app,
         }
     ).encode()
     return _RECORD.pack(sequence, len(body), zlib.crc32(body)) + body
@@ -258,6 +260,7 @@ def _read_state(descriptor: int, path: Path, chip_name: str) -> tuple[ChipState,
             console=values["console"],
             conf=values["conf"],
             keys=tuple(bytes.fromhex(key) for key in values["keys"]),
+            app=values.get("app", "none"),
         ),
         sequence,
     )

@@ -11,6 +11,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bootwright.chips.snapshots import snapshot
@@ -41,6 +42,7 @@ def state_of(chip: VirtualChip) -> dict[str, object]:
         "mode": chip.mode.value,
         "powered": state.powered,
         "strap": "download" if state.download else "normal",
+        "app": state.app,
         "gpio": {str(pin): level for pin, level in state.gpio},
         "flash_size": chip.file.flash.size,
     }
@@ -95,6 +97,11 @@ def _program(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, ob
     return state_of(chip)
 
 
+def _app(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    chip.remember(replace(chip.state, app=str(arguments["to"])))
+    return state_of(chip)
+
+
 VERBS: dict[str, Callable[[VirtualChip, Mapping[str, object]], dict[str, object]]] = {
     "power": _power,
     "strap": _strap,
@@ -104,6 +111,7 @@ VERBS: dict[str, Callable[[VirtualChip, Mapping[str, object]], dict[str, object]
     "efuses": _efuses,
     "program": _program,
     "boot": _boot,
+    "app": _app,
 }
 
 

@@ -8,6 +8,7 @@ from bootwright.errors import BootwrightError
 from bootwright.finding import Finding, Verdict
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.sim.board import Board, Bootloader, Ended, Outcome, Steps
+from bootwright.sim.chip_smp import detect_pin_held, with_smp
 from bootwright.sim.first_boot import McubootPort
 from bootwright.sim.machine import BootReport, Cut, Machine
 from bootwright.sim.virtual_chip import Booted, VirtualChip
@@ -40,7 +41,8 @@ def bootloader_of(chip: VirtualChip) -> Bootloader:
     """The model of what lies at the bootloader's offset."""
     if not chip.state.conf:
         return UnknownBootloader()
-    return McubootPort(conf=BootloaderConf.parse(chip.state.conf), keys=chip.state.keys)
+    conf = BootloaderConf.parse(chip.state.conf)
+    return McubootPort(conf=conf, keys=chip.state.keys, detect_pin=detect_pin_held(chip, conf))
 
 
 def run_boot(chip: VirtualChip, *, cut: Cut | None = None) -> BootReport:
@@ -65,7 +67,8 @@ def booted_by(report: BootReport) -> Booted:
 def boot_from_flash(chip: VirtualChip) -> Booted:
     """What a reset with normal straps does; a state that is not modelled is said on the console."""
     try:
-        return booted_by(run_boot(chip))
+        report = run_boot(chip)
+        return with_smp(chip, report, booted_by(report))
     except BootwrightError as error:
         return Booted(f"(not modelled: {error.message})\r\n")
 
@@ -73,7 +76,7 @@ def boot_from_flash(chip: VirtualChip) -> Booted:
 def boot_and_tell(chip: VirtualChip, *, cut: Cut | None = None) -> dict[str, object]:
     """Boot once for a person: outcome, findings, what changed."""
     report = run_boot(chip, cut=cut)
-    chip.finish_boot(booted_by(report))
+    chip.finish_boot(with_smp(chip, report, booted_by(report)))
     return {
         "outcome": report.outcome.value,
         "findings": [finding.as_dict() for finding in report.findings],

@@ -160,7 +160,7 @@ class Pty:
     def _hung_up(self) -> None:
         self._out = b""
         if not self._unused:
-            self._uart.chip.reset()
+            self._uart.chip.hung_up()
         self._unused = False
         self._uart.take()
 
@@ -254,8 +254,8 @@ class PlainStream:
         return self._uart.take()
 
     def ended(self) -> None:
-        """Reset."""
-        self._uart.chip.reset()
+        """Reset, where that is what hanging up means."""
+        self._uart.chip.hung_up()
         self._uart.take()
 
 
@@ -423,6 +423,55 @@ class TcpPort:
         else:
             self._client.flush()
             self._loop.update(self._client)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._socket.close()
+
+
+class UdpPort:
+    """SMP datagrams for the chip's application."""
+
+    def __init__(self, uart: Uart, number: int, changed: Callable[[], None]) -> None:
+        self._chip = uart.chip
+        self._changed = changed
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind(("127.0.0.1", number))
+        except OSError as error:
+            self._socket.close()
+            raise WireError(
+                f"cannot listen on UDP port {number}: {error.strerror}", "port 0 takes a free one"
+            ) from None
+        self._socket.setblocking(False)
+
+    @property
+    def url(self) -> str:
+        """Where a client finds it."""
+        port: int = self._socket.getsockname()[1]
+        return f"udp://127.0.0.1:{port}"
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
+    def wants(self) -> int:
+        """Datagrams."""
+        return select.EPOLLIN
+
+    def ready(self, events: int) -> None:
+        """Answer one."""
+        try:
+            data, client = self._socket.recvfrom(_READ)
+            answer = self._chip.datagram(data)
+            if answer:
+                self._socket.sendto(answer, client)
+        except OSError:
+            return
+        self._changed()
+
+    def flush(self) -> None:
+        """Nothing is said unasked."""
 
     def close(self) -> None:
         """Listen no longer."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bootwright.sim.chip_file import open_chip_file
 from bootwright.sim.control import ControlPort
-from bootwright.sim.port import PLAIN, RFC2217, Loop, Pty, Speech, TcpPort
+from bootwright.sim.port import PLAIN, RFC2217, Loop, Pty, Speech, TcpPort, UdpPort
 from bootwright.sim.virtual_chip import Booted, Uart, VirtualChip
 
 _SPEECH: dict[str, Speech] = {"tcp": PLAIN, "rfc2217": RFC2217}
@@ -21,7 +21,7 @@ RESET_LOOP_S = 0.4
 
 @dataclass(frozen=True, slots=True)
 class PortWish:
-    """How to serve one UART: `pty`, or `tcp` and `rfc2217` with a port number, 0 for a free one."""
+    """How to serve one port: `pty`, or `tcp`, `rfc2217` and `udp` with a port number, 0 for a free one."""
 
     kind: str
     number: int = 0
@@ -56,17 +56,18 @@ class ChipServer:
         """
         chip = VirtualChip(open_chip_file(path), boot=self._boot_and_watch)
         self._chips.append(chip)
-        ports: list[Pty | TcpPort] = []
+        ports: list[Pty | TcpPort | UdpPort] = []
         listening = []
-        for name, wish in uarts.items():
-            port = self._open(chip.uart(name), wish)
-            self._loop.add(port)
-            ports.append(port)
-            listening.append(Listening(path.stem, name, port.url))
 
         def flush() -> None:
             for port in ports:
                 port.flush()
+
+        for name, wish in uarts.items():
+            port = self._open(chip.uart(name), wish, flush)
+            self._loop.add(port)
+            ports.append(port)
+            listening.append(Listening(path.stem, name, port.url))
 
         self._flush[chip] = flush
         self._loop.add(ControlPort(chip, self._loop, flush))
@@ -89,9 +90,11 @@ class ChipServer:
         if looping:
             self._loop.later(RESET_LOOP_S, self._tick)
 
-    def _open(self, uart: Uart, wish: PortWish) -> Pty | TcpPort:
+    def _open(self, uart: Uart, wish: PortWish, changed: Callable[[], None]) -> Pty | TcpPort | UdpPort:
         if wish.kind == "pty":
             return Pty(uart)
+        if wish.kind == "udp":
+            return UdpPort(uart, wish.number, changed)
         return TcpPort(uart, self._loop, wish.number, _SPEECH[wish.kind])
 
     def run(self) -> None:

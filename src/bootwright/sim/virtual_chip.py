@@ -51,6 +51,8 @@ class Booted:
     talker: Talker | None = None  #: who answers on the UART from then on
     loops: bool = False  #: the watchdog resets the chip, and it prints the same for ever
     powered: bool = True  #: False when power went away in the middle
+    ports: frozenset[str] = frozenset()  #: where the talker listens, whoever comes and goes; empty: see `receive`
+    datagrams: Callable[[bytes], bytes] | None = None  #: who answers on UDP
 
 
 class Uart:
@@ -93,6 +95,8 @@ class VirtualChip:
         self.looping = ""  #: what it prints at every reset of a reset loop
         self._loader: RomLoader | None = None
         self._reset_wanted: Callable[[], None] | None = None
+        self._ports: frozenset[str] = frozenset()
+        self._datagrams: Callable[[bytes], bytes] | None = None
         if file.state.powered and not asleep:
             self.reset()
 
@@ -132,6 +136,7 @@ class VirtualChip:
     def hold(self) -> None:
         """Hold the chip in reset: it says nothing."""
         self.mode, self._talker, self._loader, self.looping = Mode.OFF, None, None, ""
+        self._ports, self._datagrams = frozenset(), None
 
     def strap(self, *, download: bool) -> None:
         """Hold the boot pin; it is sampled at the next reset."""
@@ -141,7 +146,6 @@ class VirtualChip:
         """Drive a pin from outside. The boot pin is a strap: low selects download mode."""
         if pin == self.registers.boot_gpio:
             self.strap(download=level == 0)
-            return
         others = tuple((p, v) for p, v in self.state.gpio if p != pin)
         self._file.save(replace(self.state, gpio=tuple(sorted((*others, (pin, level))))))
 
@@ -198,6 +202,7 @@ class VirtualChip:
         self.mode = Mode.BOOTED
         self._loader = None
         self._talker = booted.talker
+        self._ports, self._datagrams = booted.ports, booted.datagrams
         self.looping = booted.console if booted.loops else ""
         self.say(booted.console)
         if not booted.powered:
@@ -214,18 +219,38 @@ class VirtualChip:
 
     def receive(self, data: bytes, uart: Uart) -> None:
         """Bytes from the host on one port; the loader listens on all, until it has understood one."""
+        if self._ports and uart.name not in self._ports:
+            return
         if self._talker is None or self._speaking not in (None, uart) or self._garbled(uart):
             return
         self._answer(uart, self._talker.feed(data))
         if self._loader is not None:
             self._after_answers(self._loader, uart)
+        self._do_what_is_wanted()
+
+    def datagram(self, data: bytes) -> bytes:
+        """A datagram for the application; empty where nobody answers."""
+        answer = self._datagrams(data) if self._datagrams is not None else b""
+        self._do_what_is_wanted()
+        return answer
+
+    def hung_up(self) -> None:
+        """A client without control lines hung up: that is how it resets a chip, unless clients come and go here."""
+        if not self._ports:
+            self.reset()
+
+    def want_reset(self) -> None:
+        """Reset once the answer is out."""
+        self._want(self.reset)
+
+    def _do_what_is_wanted(self) -> None:
         if self._reset_wanted is not None:
             act, self._reset_wanted = self._reset_wanted, None
             act()
 
     def _answer(self, uart: Uart, data: bytes) -> None:
         if data:
-            self._speaking = uart
+            self._speaking = None if self._ports else uart
             uart.send(data)
 
     def _after_answers(self, loader: RomLoader, uart: Uart) -> None:

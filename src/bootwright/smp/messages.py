@@ -82,7 +82,7 @@ def bootloader(link):
 
 def image_list(link):
     """Program: the images in the device's slots. MCUboot's recovery leaves out slots whose image is not valid."""
-    found = yield from read(link, h.IMAGE, h.IMAGE_STATE, timeout_ms=IMAGE_TIMEOUT_MS)
+    found = yield from read(link, h.IMAGE, h.IMAGE_STATE, timeout_ms=IMAGE_TIMEOUT_MS, tries=2)
     return _images(found)
 
 
