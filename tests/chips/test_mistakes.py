@@ -201,6 +201,12 @@ def test_a_bricked_chip_says_by_what() -> None:
     assert codes == {"efuse.mistake.no-flash-key", "efuse.mistake.crypt-config"}
 
 
+def test_an_unused_digest_slot_that_is_not_revoked_is_worth_a_warning() -> None:
+    open_slots = [f for f in check_release(chip("esp32c3", SB, SECURE_BOOT_EN=1)) if f.verdict is Verdict.WARN]
+    assert [f.subject for f in open_slots] == ["SECURE_BOOT_DIGEST1", "SECURE_BOOT_DIGEST2"]
+    assert not [f for f in check_release(chip("esp32c3", SB)) if f.verdict is Verdict.WARN]
+
+
 def test_jtag_may_be_closed_softly_where_an_hmac_key_can_reopen_it() -> None:
     soft = chip("esp32c3", KeyWish("KEY2", KEY, "HMAC_DOWN_JTAG"), SOFT_DIS_JTAG=7)
     assert not [f for f in check_release(soft) if f.subject.endswith("JTAG")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from bootwright.chips.efuses import Efuses
-from bootwright.finding import Finding, failed, passed
+from bootwright.finding import Finding, failed, passed, warned
 
 #: Field → what is still possible while it is not burned. Which of them a chip is asked for is `Chip.release_fields`.
 _ENCRYPTION_BITS = {
@@ -64,7 +64,18 @@ def check_release(efuses: Efuses) -> tuple[Finding, ...]:
         findings += [failed(f"efuse.release.{part}", name, because, _advice(name)) for name, because in missing]
         if not missing:
             findings.append(passed(f"efuse.release.{part}", efuses.chip.title, "ESP-IDF's release check finds nothing"))
-    return tuple(findings)
+    return (*findings, *_open_slots(efuses))
+
+
+def _open_slots(efuses: Efuses) -> Iterator[Finding]:
+    """Digest slots that somebody else could fill (esp-idf#12979); ESP-IDF's checks do not ask for them."""
+    if not secure_boot_on(efuses) or not efuses.chip.secure_boot.revocable:
+        return
+    for slot in range(efuses.chip.secure_boot.digest_slots):
+        revoke = f"SECURE_BOOT_KEY_REVOKE{slot}"
+        if efuses.find_key(f"SECURE_BOOT_DIGEST{slot}") is None and not efuses.is_set(revoke):
+            because = "the digest slot is unused and not revoked: whoever can burn eFuses can add a key of their own"
+            yield warned("efuse.release.open-slot", f"SECURE_BOOT_DIGEST{slot}", because, f"burn {revoke}")
 
 
 def _advice(name: str) -> str:
