@@ -211,7 +211,7 @@ def test_an_external_signature_is_taken_only_if_it_fits() -> None:
 
 def test_keys_that_no_rom_knows_are_refused() -> None:
     for key_type in (KeyType.RSA_2048, KeyType.ED25519):
-        with pytest.raises(FormatError, match=f"found a {key_type} key, expected one of rsa-3072"):
+        with pytest.raises(FormatError, match=f"found key type {key_type}, expected one of rsa-3072"):
             sign_v2(IMAGE, [generate_key(key_type)])
     with pytest.raises(FormatError, match="found 0 blocks"):
         sign_v2(IMAGE, [])

@@ -54,7 +54,7 @@ def test_any_flipped_byte_is_found() -> None:
 
 def test_only_p256_will_do() -> None:
     for key in (generate_key(KeyType.ECDSA_P384), generate_key(KeyType.ED25519)):
-        with pytest.raises(FormatError, match=f"found a {key.key_type} key, expected ecdsa-p256"):
+        with pytest.raises(FormatError, match=f"found key type {key.key_type}, expected ecdsa-p256"):
             sign_v1(b"data", key)
         with pytest.raises(FormatError, match="expected ecdsa-p256"):
             reflashable_key(key)

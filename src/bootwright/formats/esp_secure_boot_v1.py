@@ -238,5 +238,5 @@ def _deterministic(key: PrivateKey, digest: bytes) -> bytes:
 def _require_p256(public: PublicKey) -> None:
     if public.key_type is not KeyType.ECDSA_P256:
         raise FormatError(
-            f"Secure Boot V1: found a {public.key_type} key, expected ecdsa-p256", "V1 knows no other kind of key"
+            f"Secure Boot V1: found key type {public.key_type}, expected ecdsa-p256", "V1 knows no other kind of key"
         )

@@ -226,7 +226,7 @@ def key_record(public: PublicKey) -> RsaKey | EcdsaKey | EcdsaP384Key:
     """
     if public.key_type not in KEY_TYPES:
         raise FormatError(
-            f"Secure Boot V2: found a {public.key_type} key, expected one of {', '.join(KEY_TYPES)}",
+            f"Secure Boot V2: found key type {public.key_type}, expected one of {', '.join(KEY_TYPES)}",
             "make a key for the scheme that the chip has: `bootwright secure-boot keygen`",
         )
     numbers = public.native().public_numbers()
