@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from tests.support.traces import first_boot_document, first_boot_names
 
@@ -29,6 +31,50 @@ def test_another_outcome_is_a_difference_that_says_why() -> None:
     document["boots"][0]["outcome"] = "app"
     (line,) = replay(document)
     assert line.startswith("boot 0: outcome is panic (the flash-encryption key in eFuse block 4 lacks a protection")
+
+
+def change(document: Any, **values: object) -> tuple[str, ...]:
+    """What replay says when the first boot of the trace had gone otherwise."""
+    document["boots"][0] |= values
+    return replay(document)
+
+
+def test_other_fuses_in_the_end_are_a_difference() -> None:
+    document = first_boot_document("03-sb")
+    blocks = document["boots"][0]["final_efuse_blocks"] | {"9": "11" * 32}
+    assert change(document, final_efuse_blocks=blocks) == ("boot 0: eFuse block 9 ends otherwise than in the trace",)
+
+
+def test_other_flash_in_the_end_names_its_regions() -> None:
+    document = first_boot_document("04-fe-dev")
+    (line,) = change(document, final_flash_sha256_excl_bootloader="0" * 64)
+    assert line == "boot 0: the flash ends otherwise than in the trace, in the gaps between regions"
+    regions = dict.fromkeys(document["layout"], "0" * 64)
+    (line,) = change(document, final_region_sha256=regions)
+    assert line.startswith("boot 0: the flash ends otherwise than in the trace, in bootloader, ")
+
+
+def test_other_operations_are_a_difference() -> None:
+    document = first_boot_document("04-fe-dev")
+    ops = document["boots"][0]["flash_ops"]
+    found = change(document, flash_ops=ops[1:], flash_op_count=0)
+    assert len(found) == 2
+    assert found[0].endswith("flash operations, in the trace 0")
+    assert found[1].startswith("boot 0: flash operations [")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("block", 7, "eFuse program 0 burns block 4, in the trace 7"),
+        ("fields", ["KEY9"], "eFuse program 0 changes ["),
+        ("new_bits", [1], "eFuse program 0 sets bits ["),
+    ],
+)
+def test_a_program_is_compared_in_every_part(key: str, value: object, wanted: str) -> None:
+    document = first_boot_document("04-fe-dev")
+    document["boots"][0]["efuse_programs"][0][key] = value
+    assert any(line.startswith(f"boot 0: {wanted}") for line in replay(document))
 
 
 def test_an_unknown_act_of_the_host_is_said() -> None:

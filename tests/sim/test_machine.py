@@ -1,7 +1,9 @@
+from dataclasses import dataclass
+
 from tests.support.chip_scene import FLASH_ENCRYPTION, PRIMARY, RELEASE, SECURE_BOOT, application, scene
 
 from bootwright.finding import Verdict, overall
-from bootwright.sim.board import Outcome
+from bootwright.sim.board import Board, Ended, Outcome, Steps
 from bootwright.sim.machine import Cut, CutKind, Straps
 
 
@@ -68,3 +70,28 @@ def test_strapped_for_download_nothing_boots_unless_download_mode_is_burned_away
     assert it.machine.boot(it.port).booted
     it.machine.straps = Straps.DOWNLOAD
     assert it.machine.boot(it.port).booted
+
+
+def test_a_torn_erase_leaves_the_sector_as_it_was() -> None:
+    it = scene(FLASH_ENCRYPTION)
+    before = it.machine.flash.read(0, 4096)
+    report = it.machine.boot(it.port, cut=Cut(CutKind.FLASH_TORN, 0))
+    assert (report.outcome, report.flash_ops) == (Outcome.POWER_CUT, ())
+    assert it.machine.flash.read(0, 4096) == before
+
+
+@dataclass
+class Restless:
+    """A bootloader that only ever resets."""
+
+    def run(self, board: Board) -> Steps[Ended]:
+        yield from ()
+        return Ended(outcome=Outcome.RESET)
+
+
+def test_resets_without_end_are_given_up() -> None:
+    report = scene().machine.boot(Restless())
+    assert report.outcome is Outcome.RESET
+    assert report.failure is not None
+    assert report.failure.code == "machine.reset.loop"
+    assert report.failure.because == f"{len(report.boots)} resets in a row"

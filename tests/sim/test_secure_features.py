@@ -171,3 +171,29 @@ def test_an_esp32_with_a_tweak_of_its_own_keeps_it() -> None:
     assert report.booted
     assert it.machine.efuses.number("FLASH_CRYPT_CONFIG") == 0x7
     assert any("should be set 0xF" in line.text for line in report.console)
+
+
+def test_an_esp32_before_revision_3_cannot_close_download_mode() -> None:
+    it = scene(SECURE_BOOT, {"CONFIG_SECURE_DISABLE_ROM_DL_MODE": "1"}, chip="esp32")
+    it.machine.efuses = Efuses.blank(load_chip("esp32"), revision=100)
+    report = it.machine.boot_once(it.port)
+    assert report.failure is not None
+    assert report.efuse_programs == ()
+
+
+def test_an_esp32_whose_download_mode_is_closed_already_goes_on() -> None:
+    it = scene(SECURE_BOOT, {"CONFIG_SECURE_DISABLE_ROM_DL_MODE": "1"}, chip="esp32")
+    it.machine.efuses = it.machine.efuses.burn_fields({"UART_DOWNLOAD_DIS": 1}).latched()
+    assert it.machine.boot(it.port).booted
+
+
+def test_secure_download_is_moot_when_download_mode_is_gone() -> None:
+    it = scene(SECURE_BOOT, {"CONFIG_SECURE_ENABLE_SECURE_ROM_DL_MODE": "1"})
+    it.machine.efuses = it.machine.efuses.burn_fields({"DIS_DOWNLOAD_MODE": 1}).latched()
+    assert it.machine.boot(it.port).booted
+    assert not it.machine.efuses.is_set("ENABLE_SECURITY_DOWNLOAD")
+
+
+def test_a_long_ecdsa_key_switches_the_rom_to_sha_384() -> None:
+    it = options("esp32c5", SECURE_BOOT, {"CONFIG_SECURE_BOOT_ECDSA_KEY_LEN_384_BITS": "1"})
+    assert "SECURE_BOOT_SHA384_EN" in burned(it)

@@ -70,12 +70,15 @@ def application(
     seed: bytes = b"app",
     key_number: int = 0,
     chip: str = "esp32c3",
+    header_size: int = 0x20,
 ) -> bytes:
     """An application signed with Ed25519, with a load header that the port's loader takes."""
     memory = load_chip(chip).memory
     iram, dram = memory.iram[0] + 0x1000, memory.dram[0] + 0x4000
     payload = make_application(iram, Segment(iram, seed.ljust(64, b"i")), Segment(dram, seed.ljust(64, b"d")))
-    options = SignOptions(version=_version(version), pad_header=True, slot_size=SLOT_SIZE, max_align=max_align)
+    options = SignOptions(
+        version=_version(version), pad_header=True, slot_size=SLOT_SIZE, max_align=max_align, header_size=header_size
+    )
     return sign_image(payload, options, key_of(KeyType.ED25519, key_number))
 
 
