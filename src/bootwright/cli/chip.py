@@ -190,6 +190,15 @@ def gpio_command(context: click.Context, name: str, levels: dict[str, int], as_j
     _act(context, name, "gpio", {"levels": levels}, as_json=as_json)
 
 
+@chip.command("renew")
+@click.argument("name")
+@json_option
+@click.pass_context
+def renew_command(context: click.Context, name: str, as_json: bool) -> None:
+    """Put a fresh chip in the place of NAME: blank eFuses, erased flash, the same address and port."""
+    _act(context, name, "renew", {}, as_json=as_json)
+
+
 @chip.command("console")
 @click.argument("name")
 @json_option

@@ -70,6 +70,11 @@ def _console(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, ob
     return {"console": chip.state.console}
 
 
+def _renew(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    chip.renew()
+    return state_of(chip)
+
+
 def _boot(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
     conf, keys, cut = arguments.get("conf"), arguments.get("keys"), arguments.get("cut")
     if conf is not None:
@@ -112,6 +117,7 @@ VERBS: dict[str, Callable[[VirtualChip, Mapping[str, object]], dict[str, object]
     "program": _program,
     "boot": _boot,
     "app": _app,
+    "renew": _renew,
 }
 
 

@@ -18,6 +18,7 @@ from bootwright.errors import SiliconError
 from bootwright.flash import Write
 from bootwright.sim.chip_file import CONSOLE_KEPT, ChipFile, ChipState
 from bootwright.sim.encrypted_flash import EncryptedFlash
+from bootwright.sim.factory import factory_efuses
 from bootwright.sim.registers import Bus, EfuseController, SpiController, load_registers
 from bootwright.sim.rom_loader import Leave, RomLoader
 
@@ -141,6 +142,16 @@ class VirtualChip:
     def strap(self, *, download: bool) -> None:
         """Hold the boot pin; it is sampled at the next reset."""
         self._file.save(replace(self.state, download=download))
+
+    def renew(self) -> None:
+        """Put a chip fresh from the factory in its place, with the same address and revision; the flash is erased."""
+        mac = self.efuses.read("MAC")
+        fresh = factory_efuses(
+            self.chip, mac=mac if isinstance(mac, bytes) else bytes(6), revision=self.efuses.revision
+        )
+        self._file.save(ChipState(efuses=fresh, powered=self.state.powered))
+        self._file.flash.erase(0, self._file.flash.size)
+        self.reset()
 
     def drive(self, pin: int, level: int) -> None:
         """Drive a pin from outside. The boot pin is a strap: low selects download mode."""

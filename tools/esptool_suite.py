@@ -1,0 +1,212 @@
+"""Run esptool's own hardware tests against virtual chips.
+
+    python tools/esptool_suite.py CHECKOUT [--chips esp32c3,esp32] [--python PYTHON] [--out docs/reference/esptool-suite.md]
+
+CHECKOUT is a clone of espressif/esptool; PYTHON has esptool and its test dependencies installed (`pip install
+CHECKOUT[dev]`), by default the Python that runs this. esptool is GPL: its tests are run where they lie, as processes.
+
+`test_esptool.py` runs on a pty; the tests that reset the chip through DTR and RTS run on an RFC 2217 port.
+`test_espefuse.py` runs in its mode for FPGA boards, in which a second port erases the eFuses: a plugin turns that
+second port into `bootwright chip renew`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Tests that open the port through its reset lines: a pty has none.
+ON_LINES = "TestStubReuse or TestReset"
+#: Tests of what no model without a processor can do, and why.
+SILICON = {
+    "test_load_ram": "runs code in RAM",
+    "test_load_ram_hex": "runs code in RAM",
+}
+PLUGIN = '''
+import os, subprocess, sys
+import serial
+
+class ResetPort:
+    """Erases the eFuses of the board, as the FPGA's second port does."""
+    def __init__(self, *args, **kwargs):
+        self._dtr = self._rts = False
+    @property
+    def dtr(self):
+        return self._dtr
+    @dtr.setter
+    def dtr(self, value):
+        self._dtr = value
+    @property
+    def rts(self):
+        return self._rts
+    @rts.setter
+    def rts(self, value):
+        self._rts = value
+        if value and self._dtr:
+            subprocess.run(os.environ["BOOTWRIGHT_RENEW"].split(), check=True, stdout=subprocess.DEVNULL)
+
+real = serial.Serial
+class Serial(real):
+    def __new__(cls, port=None, *args, **kwargs):
+        if port == "renew":
+            return ResetPort()
+        return super().__new__(cls)
+serial.Serial = Serial
+'''
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one test ended."""
+
+    name: str
+    verdict: str  #: passed, failed, skipped
+    message: str = ""
+
+
+def main() -> None:
+    """Run the suites and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--chips", default="esp32,esp32c3,esp32s3")
+    parser.add_argument("--suites", default="esptool,espefuse")
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rows = []
+    for chip in options.chips.split(","):
+        for suite in options.suites.split(","):
+            results = SUITES[suite](options.checkout / "test", chip, options.python)
+            rows.append((chip, suite, results))
+            print(summary_row(chip, suite, results), flush=True)
+            for result in results:
+                if result.verdict == "failed":
+                    print(f"    {result.name}: {result.message}", flush=True)
+    if options.out:
+        options.out.write_text(page(options.checkout, rows))
+
+
+def run_esptool(tests: Path, chip: str, python: str) -> list[Result]:
+    """`test_esptool.py`."""
+    with chip_on(chip, "--pty", strap="download") as (port, _):
+        results = run_pytest(tests, python, "test_esptool.py", chip, port, "-k", f"not ({ON_LINES})")
+    with chip_on(chip, "--rfc2217=0", strap="normal") as (port, _):
+        results += run_pytest(tests, python, "test_esptool.py", chip, port, "-k", ON_LINES)
+    return results
+
+
+def run_espefuse(tests: Path, chip: str, python: str) -> list[Result]:
+    """`test_espefuse.py`, in its mode for boards."""
+    with chip_on(chip, "--pty", strap="download") as (port, directory), tempfile.TemporaryDirectory() as plugins:
+        Path(plugins, "renewing.py").write_text(PLUGIN)
+        environment = {
+            "BOOTWRIGHT_RENEW": f"{sys.executable} -m bootwright chip renew {directory}/chip",
+            "PYTHONPATH": f"{plugins}:{ROOT / 'src'}",
+        }
+        extra = ("-p", "renewing", "--reset-port", "renew")
+        return run_pytest(tests, python, "test_espefuse.py", chip, port, *extra, environment=environment)
+
+
+SUITES = {"esptool": run_esptool, "espefuse": run_espefuse}
+
+
+@contextmanager
+def chip_on(model: str, option: str, *, strap: str) -> Iterator[tuple[str, str]]:
+    """A new chip on a port; gives the port and the directory of its file."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    bootwright = [sys.executable, "-m", "bootwright", "chip"]
+    with tempfile.TemporaryDirectory() as directory:
+        quiet = {"check": True, "env": environment, "cwd": directory, "stdout": subprocess.DEVNULL}
+        subprocess.run([*bootwright, "new", model, "--flash", "4MB", "chip"], **quiet)  # type: ignore[call-overload] # a dict of options
+        subprocess.run([*bootwright, "strap", "chip", strap], **quiet)  # type: ignore[call-overload] # as above
+        with subprocess.Popen(
+            [*bootwright, "serve", "chip", option], env=environment, cwd=directory, stdout=subprocess.PIPE, text=True
+        ) as server:
+            try:
+                line = server.stdout.readline() if server.stdout else ""
+                yield line.split("listening on ")[1].strip(), directory
+            finally:
+                server.send_signal(signal.SIGINT)
+
+
+def run_pytest(
+    tests: Path, python: str, file: str, chip: str, port: str, *extra: str, environment: dict[str, str] | None = None
+) -> list[Result]:
+    """One run of pytest in the checkout."""
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory, "report.xml")
+        command = [python, "-m", "pytest", file, "--chip", chip, "--port", port, f"--junitxml={report}", "-q", *extra]
+        subprocess.run(
+            command, cwd=tests, env={**os.environ, **(environment or {})}, check=False, stdout=subprocess.DEVNULL
+        )
+        return [result_of(case) for case in ElementTree.parse(report).iter("testcase")]
+
+
+def result_of(case: ElementTree.Element) -> Result:
+    """What pytest's report says of one test."""
+    name = case.get("name", "")
+    for tag, verdict in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
+        found = case.find(tag)
+        if found is not None:
+            lines = (found.get("message") or found.text or "").strip().splitlines()
+            return Result(name, verdict, lines[0][:160] if lines else "")
+    return Result(name, "passed")
+
+
+def summary_row(chip: str, suite: str, results: list[Result]) -> str:
+    """A row of the table."""
+    counts = [sum(result.verdict == verdict for result in results) for verdict in ("passed", "failed", "skipped")]
+    silicon = sum(result.verdict == "failed" and reason_of(result) != "" for result in results)
+    return f"| {chip} | test_{suite}.py | {counts[0]} | {counts[1] - silicon} | {silicon} | {counts[2]} |"
+
+
+def reason_of(result: Result) -> str:
+    """Why only silicon can pass the test; empty when a model should."""
+    return SILICON.get(re.sub(r"\[.*", "", result.name), "")
+
+
+def page(checkout: Path, rows: list[tuple[str, str, list[Result]]]) -> str:
+    """The results for the docs."""
+    commit = subprocess.run(
+        ["git", "-C", str(checkout), "log", "-1", "--format=%H %ad", "--date=short"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    lines = [
+        "# esptool's own hardware tests on virtual chips",
+        "",
+        "esptool's repository holds tests that need a chip on a serial port. `tools/esptool_suite.py CHECKOUT` runs them",
+        f"against `bootwright chip serve`. Last run {datetime.date.today()}, esptool {commit or 'of an unknown commit'}.",
+        "",
+        "| chip | suite | passed | failed | needs a processor | skipped by the suite |",
+        "|---|---|---|---|---|---|",
+        *(summary_row(*row) for row in rows),
+        "",
+    ]
+    failed = [(chip, suite, r) for chip, suite, results in rows for r in results if r.verdict == "failed"]
+    for chip, suite, result in failed:
+        lines.append(f"* {chip}, test_{suite}.py, `{result.name}`: {reason_of(result) or result.message}")
+    lines += [
+        "",
+        "The tests named in `SILICON` of the script run code in the chip's RAM; a model without a processor cannot.",
+        "The suite itself skips tests for other chips, for USB modes and for hardware that is not connected.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
