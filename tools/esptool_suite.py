@@ -1,6 +1,6 @@
 """Run esptool's own hardware tests against virtual chips.
 
-    python tools/esptool_suite.py CHECKOUT [--chips esp32c3,esp32] [--python PYTHON] [--out docs/reference/esptool-suite.md]
+    python tools/esptool_suite.py CHECKOUT [--chips esp32c3,esp32] [--python PYTHON] [--out PAGE.md]
 
 CHECKOUT is a clone of espressif/esptool; PYTHON has esptool and its test dependencies installed (`pip install
 CHECKOUT[dev]`), by default the Python that runs this. esptool is GPL: its tests are run where they lie, as processes.
@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Tests that open the port through its reset lines: a pty has none.
-ON_LINES = "TestStubReuse or TestReset"
+ON_LINES = "TestStubReuse or TestReset or virtual_port"
 #: Tests of what no model without a processor can do, and why.
 SILICON = {
     "test_load_ram": "runs code in RAM",
@@ -147,9 +147,15 @@ def run_pytest(
     """One run of pytest in the checkout."""
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.xml")
+        path = f"{Path(python).parent}:{os.environ['PATH']}"
         command = [python, "-m", "pytest", file, "--chip", chip, "--port", port, f"--junitxml={report}", "-q", *extra]
         subprocess.run(
-            command, cwd=tests, env={**os.environ, **(environment or {})}, check=False, stdout=subprocess.DEVNULL
+            command,
+            cwd=tests,
+            env={**os.environ, "PATH": path, **(environment or {})},
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         return [result_of(case) for case in ElementTree.parse(report).iter("testcase")]
 
@@ -188,8 +194,8 @@ def page(checkout: Path, rows: list[tuple[str, str, list[Result]]]) -> str:
     lines = [
         "# esptool's own hardware tests on virtual chips",
         "",
-        "esptool's repository holds tests that need a chip on a serial port. `tools/esptool_suite.py CHECKOUT` runs them",
-        f"against `bootwright chip serve`. Last run {datetime.date.today()}, esptool {commit or 'of an unknown commit'}.",
+        "esptool's repository holds tests that need a chip on a serial port. `tools/esptool_suite.py CHECKOUT` runs",
+        f"them against `bootwright chip serve`. Last run {datetime.date.today()}, esptool {commit or '(no commit)'}.",
         "",
         "| chip | suite | passed | failed | needs a processor | skipped by the suite |",
         "|---|---|---|---|---|---|",

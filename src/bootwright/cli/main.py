@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "trace": ("trace", "trace", "play traces of the real bootloader on the model, or record new ones"),
     "espefuse": ("dropin.espefuse", "command", "the installed espefuse, command lines in any order"),
     "esptool": ("dropin.esptool", "command", "the installed esptool, command lines in any order"),
+    "flash": ("flash", "flash", "write, read, verify and erase flash, with encryption, and refuse what would brick"),
     "imgtool": ("dropin.imgtool", "command", "imgtool's own command line, verbatim"),
     "smp": ("smp", "smp", "talk to MCUboot's serial recovery, or to an application's SMP server"),
     "config": ("config", "config", "check a bootloader.conf"),

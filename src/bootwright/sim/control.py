@@ -5,6 +5,7 @@ The same verbs act on a chip that is served, through a socket beside its file, a
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
@@ -70,6 +71,20 @@ def _console(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, ob
     return {"console": chip.state.console}
 
 
+def _program(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Flash operations, as a programmer on the chip's port would ask for them."""
+    operations = arguments["operations"]
+    for operation in operations if isinstance(operations, list) else []:
+        address = int(operation["address"])
+        if "erase" in operation:
+            chip.erase_flash(address, int(operation["erase"]))
+        elif operation["encrypted"]:
+            chip.write_flash_encrypted(address, base64.b64decode(operation["data"]))
+        else:
+            chip.write_flash(address, base64.b64decode(operation["data"]))
+    return {}
+
+
 def _renew(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
     chip.renew()
     return state_of(chip)
@@ -118,6 +133,7 @@ VERBS: dict[str, Callable[[VirtualChip, Mapping[str, object]], dict[str, object]
     "boot": _boot,
     "app": _app,
     "renew": _renew,
+    "program": _program,
 }
 
 

@@ -23,6 +23,8 @@ from bootwright.sim.registers import Bus, EfuseController, SpiController, load_r
 from bootwright.sim.rom_loader import Leave, RomLoader
 
 ROM_BAUD = 115200
+#: How long the RTC watchdog takes once tools have set it: long enough for them to lock it again over RFC 2217, too.
+WATCHDOG_DELAY_S = 0.4
 BAUD_TOLERANCE = 0.05  #: a UART reads its neighbour's bits as long as their lengths differ by less
 
 
@@ -96,8 +98,12 @@ class VirtualChip:
         self.looping = ""  #: what it prints at every reset of a reset loop
         self._loader: RomLoader | None = None
         self._reset_wanted: Callable[[], None] | None = None
+<<<<<<< HEAD
         self._ports: frozenset[str] = frozenset()
         self._datagrams: Callable[[bytes], bytes] | None = None
+=======
+        self.schedule: Callable[[float, Callable[[], None]], None] = lambda _, act: self._want(act)
+>>>>>>> 54c2bed (Plan what is flashed, and refuse what would brick the chip)
         if file.state.powered and not asleep:
             self.reset()
 
@@ -188,7 +194,7 @@ class VirtualChip:
             SpiController(self.registers.spi, self._file.flash.size),
             strap=strap.download,
             baud=self._rate,
-            reset=lambda: self._want(self.reset),
+            reset=lambda: self.schedule(WATCHDOG_DELAY_S, self.reset),
         )
         if self.registers.revision_bit2 and self.efuses.revision >= 300:
             self._bus.memory.load(self.registers.revision_bit2, (1 << 31).to_bytes(4, "little"))
