@@ -106,6 +106,15 @@ def _is_plain(data: bytes) -> bool:
     return data[:1] == b"\xe9" and 0 < data[1] <= 16
 
 
+def _surely_plain(target: Target, data: bytes) -> bool:
+    """Whether decrypted bytes are plaintext beyond chance: a thousand wrong places must not show one."""
+    if data[:4] == _MCUBOOT_MAGIC:
+        return True
+    if data[:1] == b"\xe9":
+        return 0 < data[1] <= 16 and data[2] < 6 and data[12:14] == target.chip.chip_id.to_bytes(2, "little")
+    return data[:2] == _PARTITION_MAGIC and data[4:6] in (b"\0\x90", b"\0\xf0", b"\0\x10", b"\0\0")
+
+
 def _is_random(data: bytes) -> bool:
     return len(set(data[:_SAMPLE])) >= min(_RANDOM, len(data) // 2)
 
@@ -136,7 +145,7 @@ def check_encrypted_twice(target: Target, write: PlannedWrite) -> Finding | None
     data = write.piece.data
     if write.form is Form.AS_IS or _is_plain(data) or not _is_random(data):
         return None
-    if target.cipher is not None and _is_plain(_decrypted(target, data, write.address)):
+    if target.cipher is not None and _surely_plain(target, _decrypted(target, data, write.address)):
         because = f"the file is ciphertext for {write.address:#x} with this chip's key already"
     elif write.piece.role in (Role.BOOTLOADER, Role.PARTITION_TABLE, Role.APP):
         because = f"the file begins with {data[:4].hex(' ')}, as no {write.piece.role} does: it looks encrypted already"
@@ -154,7 +163,7 @@ def check_foreign_ciphertext(target: Target, write: PlannedWrite) -> Finding | N
         return None
     if _is_plain(data) or not _is_random(data) or write.piece.role is Role.PLAIN_DATA:
         return None
-    if _is_plain(_decrypted(target, data, write.address)):
+    if _surely_plain(target, _decrypted(target, data, write.address)):
         return passed(
             "flash.ciphertext", write.piece.name, f"ciphertext that {target.name} can read at {write.address:#x}"
         )
@@ -183,7 +192,7 @@ def _decrypted(target: Target, data: bytes, address: int) -> bytes:
 def _other_place(target: Target, data: bytes) -> int | None:
     """The address for which the ciphertext was made, if it is the start of a sector."""
     for address in range(0, target.flash_size, SECTOR_SIZE):
-        if _is_plain(_decrypted(target, data[:128], address)):
+        if _surely_plain(target, _decrypted(target, data[:128], address)):
             return address
     return None
 

@@ -86,7 +86,7 @@ class VirtualChipTarget:
 
         drive(flash_program(plan), collect)
         total = sum(len(write.data) for write in plan.writes)
-        act_on_chip(self.path, "program", {"operations": operations})
+        act_on_chip(self.path, "change-flash", {"operations": operations})
         progress(total, total)
 
     def read(self, address: int, length: int, *, decrypted: bool) -> bytes:
@@ -99,7 +99,7 @@ class VirtualChipTarget:
 
     def erase(self, address: int, length: int) -> None:
         """Through the server, or in the file."""
-        act_on_chip(self.path, "program", {"operations": [_operation(Erase(address, length))]})
+        act_on_chip(self.path, "change-flash", {"operations": [_operation(Erase(address, length))]})
 
 
 def _operation(op: FlashOp) -> dict[str, object]:

@@ -71,7 +71,7 @@ def _console(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, ob
     return {"console": chip.state.console}
 
 
-def _program(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+def _change_flash(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
     """Flash operations, as a programmer on the chip's port would ask for them."""
     operations = arguments["operations"]
     for operation in operations if isinstance(operations, list) else []:
@@ -133,7 +133,7 @@ VERBS: dict[str, Callable[[VirtualChip, Mapping[str, object]], dict[str, object]
     "boot": _boot,
     "app": _app,
     "renew": _renew,
-    "program": _program,
+    "change-flash": _change_flash,
 }
 
 

@@ -1,0 +1,136 @@
+"""`bootwright chip` and `bootwright flash` as commands, on files that nobody serves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bootwright.cli.main import run
+from bootwright.formats.esp_image import make_bootloader_image
+
+APP = b"\x3d\xb8\xf3\x96" + bytes(4000)
+
+
+@pytest.fixture
+def chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert code("chip", "new", "esp32c3", "--flash", "1MB", "dev1", "--mac", "24:0a:c4:01:02:03") == 0
+    (tmp_path / "bootloader.bin").write_bytes(make_bootloader_image(5, size=0x4000))
+    (tmp_path / "app.bin").write_bytes(APP)
+    return tmp_path / "dev1.chip"
+
+
+def code(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        run(words)
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    capsys.readouterr()
+    code(*words, "--json")
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_chip_is_made_once(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("chip", "new", "esp32c3", "--flash", "1MB", "dev1") == 7
+    assert code("chip", "new", "esp32", "--flash", "2M", "dev1", "--force") == 0
+    assert answer(capsys, "chip", "state", "dev1")["chip"] == "esp32"
+
+
+@pytest.mark.parametrize("size", ["3MB", "large", "128KB", "1GB"])
+def test_a_flash_has_a_size_that_flashes_have(chip: Path, size: str) -> None:
+    assert code("chip", "new", "esp32", "--flash", size, "other") == 2
+
+
+def test_the_switches_of_a_chip_that_nobody_serves_act_on_its_file(
+    chip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer(capsys, "chip", "strap", "dev1", "normal")["strap"] == "normal"
+    assert answer(capsys, "chip", "gpio", "dev1", "9=0", "3=1")["strap"] == "download"
+    assert answer(capsys, "chip", "state", "dev1")["gpio"] == {"3": 1}
+    assert answer(capsys, "chip", "power", "dev1", "off")["powered"] is False
+    assert code("chip", "boot", "dev1") == 7
+    assert answer(capsys, "chip", "renew", "dev1")["strap"] == "download"
+    assert code("chip", "gpio", "dev1", "9") == 2
+    assert code("chip", "state", "nobody") == 7
+
+
+def test_a_boot_gives_its_verdict_and_says_what_is_not_modelled(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = answer(capsys, "chip", "boot", "dev1")
+    assert (empty["verdict"], empty["outcome"]) == ("fail", "rom-refused")
+    assert "invalid header: 0xffffffff" in str(answer(capsys, "chip", "console", "dev1")["console"])
+    assert code("flash", "write", "dev1", "0", "bootloader.bin") == 0
+    assert answer(capsys, "chip", "boot", "dev1")["verdict"] == "not_modelled"
+
+
+def test_what_differs_from_a_new_chip_is_told_by_field_and_sector(
+    chip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code("flash", "write", "dev1", "0x10000", "app.bin") == 0
+    assert answer(capsys, "chip", "diff", "dev1")["flash"] == [[0x10000, 0x1000]]
+    assert code("chip", "new", "esp32c3", "--flash", "1MB", "dev2") == 0
+    fields = answer(capsys, "chip", "diff", "dev1", "dev2")["efuses"]
+    assert isinstance(fields, list)
+    assert [row["field"] for row in fields] == ["MAC"]
+
+
+def test_a_dry_run_tells_and_writes_nothing(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = chip.read_bytes()
+    told = answer(capsys, "flash", "write", "dev1", "0x10000", "app.bin", "--dry-run")
+    assert (told["written"], told["verdict"]) == (False, "pass")
+    assert chip.read_bytes() == before
+
+
+def test_what_was_written_is_read_and_verified(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("flash", "write", "dev1", "0x10000", "app.bin") == 0
+    assert code("flash", "read", "dev1", "64K", "4004", "back.bin") == 0
+    assert Path("back.bin").read_bytes() == APP
+    assert code("flash", "verify", "dev1", "0x10000", "app.bin") == 0
+    assert code("flash", "verify", "dev1", "0x11000", "app.bin") == 1
+    assert code("flash", "erase", "dev1", "0x10000", "0x1000") == 0
+    assert code("flash", "verify", "dev1", "0x10000", "app.bin") == 1
+    assert answer(capsys, "flash", "id", "dev1")["flash_size"] == 1 << 20
+
+
+def test_a_refusal_has_a_name_by_which_one_insists(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("flash", "write", "dev1", "0x0", "app.bin")
+    refused = answer(capsys, *words)
+    assert (refused["verdict"], refused["written"]) == ("fail", False)
+    assert "--allow rejected-bootloader" in str(refused["findings"])
+    assert answer(capsys, *words, "--allow", "rejected-bootloader")["written"] is True
+
+
+def test_a_whole_set_is_written_from_idfs_list(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = {
+        "flash_files": {"0x0": "bootloader.bin", "0x10000": "app.bin"},
+        "bootloader": {"offset": "0x0", "file": "bootloader.bin", "encrypted": "false"},
+        "app": {"offset": "0x10000", "file": "app.bin", "encrypted": "false"},
+        "extra_esptool_args": {"chip": "esp32c3"},
+    }
+    Path("flasher_args.json").write_text(json.dumps(listed))
+    writes = answer(capsys, "flash", "write", "dev1", "--from", "flasher_args.json")["writes"]
+    assert isinstance(writes, list)
+    assert [row["role"] for row in writes] == ["bootloader", "app"]
+    Path("flasher_args.json").write_text(json.dumps({**listed, "extra_esptool_args": {"chip": "esp32"}}))
+    assert code("flash", "write", "dev1", "--from", "flasher_args.json") == 7
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("0x0",),
+        ("zero", "app.bin"),
+        (),
+        ("0x0", "app.bin", "--encrypt", "--key", "k"),
+        ("0x0", "app.bin", "--allow", "all"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_a_usage_error(chip: Path, words: tuple[str, ...]) -> None:
+    assert code("flash", "write", "dev1", *words) == 2
+
+
+def test_neither_chip_nor_port_is_a_refusal(chip: Path) -> None:
+    assert code("flash", "id", "nobody") == 7
