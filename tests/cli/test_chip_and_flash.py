@@ -50,7 +50,7 @@ def test_the_switches_of_a_chip_that_nobody_serves_act_on_its_file(
 ) -> None:
     assert answer(capsys, "chip", "strap", "dev1", "normal")["strap"] == "normal"
     assert answer(capsys, "chip", "gpio", "dev1", "9=0", "3=1")["strap"] == "download"
-    assert answer(capsys, "chip", "state", "dev1")["gpio"] == {"3": 1}
+    assert answer(capsys, "chip", "state", "dev1")["gpio"] == {"3": 1, "9": 0}
     assert answer(capsys, "chip", "power", "dev1", "off")["powered"] is False
     assert code("chip", "boot", "dev1") == 7
     assert answer(capsys, "chip", "renew", "dev1")["strap"] == "download"

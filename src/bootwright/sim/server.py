@@ -63,14 +63,12 @@ class ChipServer:
             for port in ports:
                 port.flush()
 
-<<<<<<< HEAD
         for name, wish in uarts.items():
             port = self._open(chip.uart(name), wish, flush)
             self._loop.add(port)
             ports.append(port)
             listening.append(Listening(path.stem, name, port.url))
 
-=======
         def schedule(delay_s: float, act: Callable[[], None]) -> None:
             def act_and_flush() -> None:
                 act()
@@ -79,7 +77,6 @@ class ChipServer:
             self._loop.later(delay_s, act_and_flush)
 
         chip.schedule = schedule
->>>>>>> 54c2bed (Plan what is flashed, and refuse what would brick the chip)
         self._flush[chip] = flush
         self._loop.add(ControlPort(chip, self._loop, flush))
         return listening

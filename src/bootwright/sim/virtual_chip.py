@@ -98,12 +98,9 @@ class VirtualChip:
         self.looping = ""  #: what it prints at every reset of a reset loop
         self._loader: RomLoader | None = None
         self._reset_wanted: Callable[[], None] | None = None
-<<<<<<< HEAD
         self._ports: frozenset[str] = frozenset()
         self._datagrams: Callable[[bytes], bytes] | None = None
-=======
         self.schedule: Callable[[float, Callable[[], None]], None] = lambda _, act: self._want(act)
->>>>>>> 54c2bed (Plan what is flashed, and refuse what would brick the chip)
         if file.state.powered and not asleep:
             self.reset()
 
