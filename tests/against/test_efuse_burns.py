@@ -61,6 +61,22 @@ def test_burn_key_burns_what_espefuse_burns(chip: str, words: tuple[str, ...], t
         assert block < 0 or window[at : at + 12] == ours.checks[block].to_bytes(12, "little")
 
 
+def test_what_espefuse_staged_is_burned_as_espefuse_would(tmp_path: Path) -> None:
+    chip = load_chip("esp32c3")
+    (tmp_path / "theirs.bin").write_bytes(virtual(Efuses.blank(chip)))
+    ran = espefuse("esp32c3", tmp_path, "burn-key", "--show-token", "BLOCK_KEY0", "key", "XTS_AES_128_KEY")
+    store_efuses(tmp_path / "ours.json", Efuses.blank(chip))
+    (tmp_path / "staged").write_text(ran.out)
+    ours = run_bootwright("efuse", "burn-token", tmp_path / "ours.json", tmp_path / "staged", "--yes")
+    assert ours.code == 0, ours.out + ours.err
+    found = load_efuses(tmp_path / "ours.json")
+    assert found.block(4) == KEY[::-1]
+    assert found.hiding().bits == parse_virtual((tmp_path / "theirs.bin").read_bytes(), chip).bits
+    wrong = run_bootwright("efuse", "burn-token", tmp_path / "ours.json", "EFSW:esp32:000::::::17ZYDQ", "--yes")
+    assert wrong.code == 3
+    assert "found CRC" in wrong.err
+
+
 #: What people asked espefuse for, how they lost a device by it, and the mistake's name.
 LET_THROUGH = [
     ("esp32s3", ["burn-efuse", "SPI_BOOT_CRYPT_CNT", "7"], "no-flash-key"),

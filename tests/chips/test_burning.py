@@ -2,7 +2,7 @@
 
 import pytest
 
-from bootwright.chips.burning import KeyWish, key_values, plan_bits, plan_burn, protection_values
+from bootwright.chips.burning import KeyWish, key_values, plan_bits, plan_blocks, plan_burn, protection_values
 from bootwright.chips.chip import load_chip
 from bootwright.chips.efuses import Efuses
 from bootwright.errors import RefusedError, SiliconError
@@ -142,6 +142,16 @@ def test_single_bits_are_one_program_command() -> None:
     assert plan_bits(plan.after, 3, 1 << 3).steps == ()
     with pytest.raises(SiliconError, match="takes 24 bytes, found 25"):
         plan_bits(blank(), 0, 1 << 192)
+
+
+def test_staged_blocks_are_burned_from_the_highest_down_and_protections_last() -> None:
+    efuses = blank()
+    wanted = plan_burn(efuses, key_values(efuses, [KeyWish("KEY1", KEY, "XTS_AES_128_KEY")]))
+    content = {b.number: (wanted.after.bits[b.number] & ~efuses.bits[b.number]).to_bytes(b.size, "little")
+               for b in efuses.chip.blocks}  # fmt: skip
+    plan = plan_blocks(efuses, content)
+    assert plan.after == wanted.after
+    assert [(step.block, step.bits) for step in plan.steps] == [(step.block, step.bits) for step in wanted.steps]
 
 
 def test_what_is_burned_already_needs_no_step() -> None:

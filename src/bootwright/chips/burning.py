@@ -102,6 +102,25 @@ def plan_bits(efuses: Efuses, number: int, bits: int) -> BurnPlan:
     return BurnPlan(efuses, after.latched(), {}, steps)
 
 
+def plan_blocks(efuses: Efuses, content: Mapping[int, bytes]) -> BurnPlan:
+    """The program commands that burn these bits of whole blocks, in the order of all plans.
+
+    Raises:
+        SiliconError: the chip forbids one of them.
+    """
+    late = sum(f.mask for f in efuses.chip.fields_at(efuses.revision) if f.block == 0 and f.name in _POSTPONED)
+    bits = {number: int.from_bytes(data, "little") for number, data in content.items()}
+    ordered = [(number, bits[number]) for number in sorted(bits, reverse=True) if number]
+    ordered += [(0, bits.get(0, 0) & ~late), (0, bits.get(0, 0) & late)]
+    state = efuses
+    steps: list[Step] = []
+    for number, wanted in ordered:
+        part = plan_bits(state, number, wanted)
+        steps += part.steps
+        state = part.after
+    return BurnPlan(efuses, state, {}, tuple(steps))
+
+
 def _groups(efuses: Efuses, values: Values) -> tuple[Values, Values]:
     late = {name: value for name, value in values.items() if _is_postponed(efuses, name)}
     return {name: value for name, value in values.items() if name not in late}, late

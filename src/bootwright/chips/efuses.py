@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from bootwright.chips.chip import Block, Chip, Field, Purpose
 from bootwright.chips.coding import DATA_34, UNIT_34, check_34, rs_parity
-from bootwright.chips.ownership import covered, freezes, hides, owners, revision_fields
+from bootwright.chips.ownership import covered, freezes, hides, owners, read_revision, revision_fields
 from bootwright.errors import NotModelledError, SiliconError
 
 #: Roles of key blocks on chips that have no purpose field: the ESP32's three, by block.
@@ -69,7 +69,7 @@ class Efuses:
         )
         state = state._with_bits(dict(enumerate(bits)))
         if revision is None:
-            state = replace(state, revision=_read_revision(state))
+            state = replace(state, revision=read_revision(chip, state.revision, state.true_number))
         return state.latched()
 
     def __repr__(self) -> str:
@@ -399,20 +399,3 @@ def _rs_check(bits: int) -> int:
 def _frozen(state: Efuses, number: int) -> int:
     """The bits of a block that no program command changes now."""
     return covered(freezes(state.chip, state.revision, number), state.latched_number("WR_DIS"))
-
-
-def _read_revision(state: Efuses) -> int:
-    """The revision that the eFuses state; the ESP32's third bit is no eFuse, so both set bits count as 3."""
-    chip = state.chip
-    if chip.has_field("CHIP_VER_REV1"):
-        major = {0: 0, 1: 1, 3: 3}.get(state.true_number("CHIP_VER_REV1") | state.true_number("CHIP_VER_REV2") << 1, 0)
-        return 100 * major + state.true_number("WAFER_VERSION_MINOR")
-    values = []
-    for name in ("MAJOR", "MINOR"):
-        if chip.has_field(f"WAFER_VERSION_{name}", revision=state.revision):
-            values.append(state.true_number(f"WAFER_VERSION_{name}"))
-        else:
-            low = chip.field(f"WAFER_VERSION_{name}_LO")
-            high = state.true_number(f"WAFER_VERSION_{name}_HI") << low.width
-            values.append(state.true_number(low.name) | high)
-    return 100 * values[0] + values[1]

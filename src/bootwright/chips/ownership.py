@@ -1,8 +1,8 @@
-"""Which bits of a block are whose: what a bit of WR_DIS freezes, what one of RD_DIS hides, which field owns a bit."""
+"""Which bits are whose: what a bit of WR_DIS freezes and one of RD_DIS hides, which field owns a bit, the revision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from bootwright.chips.chip import Chip, Field
@@ -74,3 +74,19 @@ def revision_fields(chip: Chip, revision: int) -> Iterator[tuple[str, int]]:
         low = chip.field(f"WAFER_VERSION_{name}_LO", revision=revision)
         yield low.name, value & (1 << low.width) - 1
         yield f"WAFER_VERSION_{name}_HI", value >> low.width
+
+
+def read_revision(chip: Chip, revision: int, number: Callable[[str], int]) -> int:
+    """The revision that the eFuses state; the ESP32's third bit is no eFuse, so both set bits count as 3."""
+    if chip.has_field("CHIP_VER_REV1"):
+        major = {0: 0, 1: 1, 3: 3}.get(number("CHIP_VER_REV1") | number("CHIP_VER_REV2") << 1, 0)
+        return 100 * major + number("WAFER_VERSION_MINOR")
+    values = []
+    for name in ("MAJOR", "MINOR"):
+        if chip.has_field(f"WAFER_VERSION_{name}", revision=revision):
+            values.append(number(f"WAFER_VERSION_{name}"))
+        else:
+            low = chip.field(f"WAFER_VERSION_{name}_LO")
+            high = number(f"WAFER_VERSION_{name}_HI") << low.width
+            values.append(number(low.name) | high)
+    return 100 * values[0] + values[1]

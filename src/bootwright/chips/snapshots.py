@@ -63,9 +63,29 @@ def parse_token(token: str, *, where: str = "token") -> Efuses:
     Raises:
         FormatError: parts are missing, the CRC is wrong, or a block is too long.
     """
+    chip, revision, content = _parse_token("EFSR", token, where)
+    return Efuses.holding(chip, content, revision=revision or None).hiding()
+
+
+def parse_write_token(text: str, *, where: str = "token") -> tuple[Chip, dict[int, bytes]]:
+    """The bits that a write token (`EFSW:…`, `espefuse burn-… --show-token`) stages, by block; keys are among them.
+
+    Raises:
+        FormatError: there is no such token in the text, or it is damaged.
+    """
+    match = re.search(r"EFSW:[\w:-]+", text)
+    if match is None:
+        raise FormatError(f"{where}: found no text that begins with EFSW:", "make it with `espefuse … --show-token`")
+    chip, _, content = _parse_token("EFSW", match.group(), where)
+    return chip, content
+
+
+def _parse_token(kind: str, token: str, where: str) -> tuple[Chip, int, dict[int, bytes]]:
     parts = token.split(":")
-    if len(parts) < 6 or parts[0] != "EFSR" or not re.fullmatch(r"\d{3}", parts[2]):
-        raise FormatError(f"{where}: found no token of the form EFSR:chip:revision:blocks…:crc", "copy the whole line")
+    if len(parts) < 6 or parts[0] != kind or not re.fullmatch(r"\d{3}", parts[2]):
+        raise FormatError(
+            f"{where}: found no token of the form {kind}:chip:revision:blocks…:crc", "copy the whole line"
+        )
     chip = _known_chip(parts[1], where)
     *blocks, errors, crc = parts[3:]
     if len(blocks) != len(chip.blocks):
@@ -88,8 +108,7 @@ def parse_token(token: str, *, where: str = "token") -> Efuses:
                 f"{where}: found {len(data)} bytes for block {number}, expected at most {chip.blocks[number].size}",
                 "the token is of another chip",
             )
-    state = Efuses.holding(chip, content, revision=int(parts[2]) or None)
-    return state.hiding()
+    return chip, int(parts[2]), content
 
 
 def token(efuses: Efuses) -> str:

@@ -287,6 +287,27 @@ def burn_block_data(words: tuple[str, ...], offset: int) -> Callable[[Efuses], B
     return plan
 
 
+@click.command("burn-token")
+@_burns
+@click.argument("token")
+def burn_token(token: str) -> Callable[[Efuses], BurnPlan]:
+    """Burn into FILE what espefuse staged: TOKEN is `EFSW:…`, or a file in which it stands."""
+
+    def plan(efuses: Efuses) -> BurnPlan:
+        from bootwright.chips.burning import plan_blocks
+        from bootwright.chips.snapshots import parse_write_token
+        from bootwright.host.files import read_text
+
+        where = "the token" if token.startswith("EFSW:") else token
+        text = token if token.startswith("EFSW:") else read_text(Path(token), what="file with a token")
+        chip, content = parse_write_token(text, where=where)
+        if chip is not efuses.chip:
+            raise RefusedError(f"{where} is for {chip.title}, the file for {efuses.chip.title}", "make a new token")
+        return plan_blocks(efuses, content)
+
+    return plan
+
+
 def _plan_block(efuses: Efuses, name: str, bits: int) -> BurnPlan:
     from bootwright.chips.burning import plan_bits
 
@@ -318,6 +339,7 @@ BURN_COMMANDS: tuple[click.Command, ...] = (
     burn_efuse,
     burn_bit,
     burn_block_data,
+    burn_token,
     _protection("read-protect", "RD_DIS", "Hide blocks or fields of FILE from every reader, for ever."),
     _protection("write-protect", "WR_DIS", "Freeze fields or blocks of FILE with all that share their bit, for ever."),
 )
