@@ -1,6 +1,8 @@
 """A bootwright.toml is read whole or refused in one sentence."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -180,3 +182,9 @@ def test_unknown_chips_and_missing_passwords_are_refused(monkeypatch: pytest.Mon
         parse('[keys]\npassword_env = "NO_SUCH"\n')
     with pytest.raises(BootwrightError, match="esp99"):
         parse('[project]\nchip = "esp99"\n')
+
+
+def test_the_reference_pages_are_what_the_tables_say() -> None:
+    tool = Path(__file__).resolve().parents[2] / "tools" / "document_project.py"
+    ran = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout

@@ -58,9 +58,13 @@ def _ed25519(key: bytes, digest: bytes, signature: bytes) -> None:
 
 
 def _integers(signature: bytes) -> tuple[int, int]:
-    """bootutil_decode_sig: two integers of at most 32 bytes each; what follows them is ignored."""
-    content, _ = _element(signature, 0x30)
-    first, rest = _element(content, 0x02)
+    """bootutil_decode_sig: the last 32 bytes of two integers; what follows them is ignored.
+
+    The outer length only must not overrun the signature: the integers are read up to the signature's end, whatever it
+    says.
+    """
+    content, behind = _element(signature, 0x30)
+    first, rest = _element(content + behind, 0x02)
     second, _ = _element(rest, 0x02)
     return int.from_bytes(first[-32:], "big"), int.from_bytes(second[-32:], "big")
 

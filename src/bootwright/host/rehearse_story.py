@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from bootwright.chips.chip import meanings
 from bootwright.chips.efuses import Efuses, FieldChange, diff
 from bootwright.finding import Finding, Verdict
 from bootwright.formats.esp_secure_boot import key_digest_v2, verify_v2
@@ -17,18 +18,18 @@ def fuse_changes(world: World) -> tuple[FuseChange, ...]:
     """Every eFuse field that differs from a new chip's: switches first, then keys, then protections."""
     after = world.bench.efuses
     before = Efuses.blank(world.bench.machine.chip, revision=after.revision)
-    rows = [_row(after, change) for change in diff(before, after)]
+    rows = [_row(before, after, change) for change in diff(before, after)]
     return tuple(sorted(rows, key=lambda row: (row.name.startswith(("WR_DIS", "RD_DIS")), row.block != "BLOCK0")))
 
 
-def _row(after: Efuses, change: FieldChange) -> FuseChange:
+def _row(before: Efuses, after: Efuses, change: FieldChange) -> FuseChange:
     block = after.chip.blocks[change.block]
     return FuseChange(
         name=change.name,
         block=f"BLOCK{block.number}",
         bit=change.bit,
         width=change.width,
-        before=_value(change.before),
+        before=_value(change.before) if any(before.block(change.block)) else "zeros",
         after=_value(change.after),
         meaning=_meaning(after, change),
         reversible=change.reversible,
@@ -55,27 +56,8 @@ def _meaning(after: Efuses, change: FieldChange) -> str:
         purposes = {purpose.value: purpose.name for purpose in after.chip.purposes}
         return f"the key block's purpose: {purposes.get(after.true_number(name), 'unknown')}"
     if change.block in after.chip.keys.blocks:
-        purpose = after.key_purpose(change.block)
-        return "flash-encryption key" if change.after is None else f"what {purpose} says: a digest of the public key"
-    return _MEANINGS.get(name, "")
-
-
-#: what people want to know about the fields that a first boot burns
-_MEANINGS = {
-    "SECURE_BOOT_EN": "the ROM verifies the bootloader from now on",
-    "SECURE_BOOT_KEY_REVOKE1": "digest slot 1 can never be used",
-    "SECURE_BOOT_KEY_REVOKE2": "digest slot 2 can never be used",
-    "SECURE_BOOT_AGGRESSIVE_REVOKE": "a key whose signature fails loses its slot",
-    "SPI_BOOT_CRYPT_CNT": "flash encryption is on while an odd number of bits is set",
-    "DIS_DIRECT_BOOT": "the ROM starts nothing but a bootloader",
-    "DIS_DOWNLOAD_ICACHE": "download mode cannot read decrypted flash through the cache",
-    "DIS_DOWNLOAD_MANUAL_ENCRYPT": "the ROM loader no longer encrypts for a host",
-    "DIS_DOWNLOAD_MODE": "download mode is closed",
-    "ENABLE_SECURITY_DOWNLOAD": "download mode answers only a few commands",
-    "DIS_PAD_JTAG": "JTAG on the pins is closed",
-    "DIS_USB_JTAG": "JTAG over USB is closed",
-    "SOFT_DIS_JTAG": "JTAG is closed in software",
-}
+        return "flash-encryption key" if change.after is None else "digest of the Secure Boot key"
+    return meanings().get(name, "")
 
 
 def chain_links(world: World) -> tuple[Link, ...]:
