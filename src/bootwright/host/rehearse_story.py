@@ -29,7 +29,7 @@ def _row(before: Efuses, after: Efuses, change: FieldChange) -> FuseChange:
         block=f"BLOCK{block.number}",
         bit=change.bit,
         width=change.width,
-        before=_value(change.before) if any(before.block(change.block)) else "zeros",
+        before=_value(change.before) if change.before is not None or any(before.block(change.block)) else "zeros",
         after=_value(change.after),
         meaning=_meaning(after, change),
         reversible=change.reversible,
