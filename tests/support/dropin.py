@@ -19,3 +19,17 @@ def run_here(answer: Callable[[Sequence[str]], int], *arguments: str | Path) -> 
     said = out.buffer
     assert isinstance(said, io.BytesIO)
     return Ran(code, said.getvalue().decode("latin-1"), err.getvalue())
+
+
+def run_cli(*arguments: str | Path) -> Ran:
+    """Run our own command line in this process; its exit code and what it said."""
+    from bootwright.cli.main import run
+
+    def answer(words: Sequence[str]) -> int:
+        try:
+            run(words)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+        raise AssertionError("run always exits")
+
+    return run_here(answer, *arguments)

@@ -21,10 +21,10 @@ IMGTOOL_MAX_SECTORS = 128  # imgtool image.py DEFAULT_MAX_SECTORS
 class UpgradeMode(StrEnum):
     """How MCUboot was built to install an update."""
 
-    SWAP_SCRATCH = "swap-scratch"
-    SWAP_MOVE = "swap-move"
-    SWAP_OFFSET = "swap-offset"
-    OVERWRITE_ONLY = "overwrite-only"
+    SWAP_SCRATCH = "scratch"
+    SWAP_MOVE = "move"
+    SWAP_OFFSET = "offset"
+    OVERWRITE_ONLY = "overwrite"
 
 
 class MagicState(StrEnum):

@@ -151,14 +151,23 @@ def open_pkcs11(uri: str, *, ask: Ask) -> Pkcs11Signer:
     except (pkcs11.PKCS11Error, RuntimeError, OSError) as error:
         raise RefusedError(f"{wanted.module}: found no PKCS#11 library there ({error})", "check module-path") from None
     try:
-        session = _token(library, wanted).open(user_pin=_pin(wanted, ask))
-        return _signer(session, wanted)
+        return _signer(_session(_token(library, wanted), wanted, ask), wanted)
     except (pkcs11.exceptions.PinIncorrect, pkcs11.exceptions.PinLenRange, pkcs11.exceptions.PinInvalid):
         raise PasswordError(
             f"token {wanted.token!r}: the PIN is wrong", "mind that tokens lock after a few wrong ones"
         ) from None
     except pkcs11.PKCS11Error as error:
         raise WireError(f"token {wanted.token!r}: {type(error).__name__} {error}".rstrip(), "is it there?") from None
+
+
+def _session(token: Any, wanted: TokenUri, ask: Ask) -> Any:
+    """A session with the user logged in; a token knows one login a process, a second key comes in by the first's."""
+    import pkcs11
+
+    try:
+        return token.open(user_pin=_pin(wanted, ask))
+    except pkcs11.exceptions.UserAlreadyLoggedIn:
+        return token.open()
 
 
 def _token(library: Any, wanted: TokenUri) -> Any:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bootwright.errors import RefusedError
+from bootwright.errors import FormatError, RefusedError
 from bootwright.formats.keys import (
     PasswordError,
     PrivateKey,
@@ -110,3 +110,18 @@ def _split(provider: str) -> tuple[str, str]:
             "wrap any other service in a command: exec:COMMAND",
         )
     return scheme, rest
+
+
+def holds_private(provider: str) -> bool:
+    """Whether a provider string names a private key, rather than a public one."""
+    scheme, rest = _split(provider)
+    if scheme != "file":
+        return True
+    data = read_bytes(Path(rest), what="key file", limit=LARGEST_KEY)
+    try:
+        load_private_key(data, where=rest)
+    except PasswordError:
+        return True
+    except FormatError:
+        return False
+    return True

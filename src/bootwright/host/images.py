@@ -1,0 +1,279 @@
+"""Looking at MCUboot images: what is in them, whether they fit a bootloader's slots, what must not be signed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootwright.errors import FormatError, RefusedError
+from bootwright.finding import Finding, failed, passed, warned
+from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.formats.hexfile import flatten, parse_hex
+from bootwright.formats.keys import PrivateKey, PublicKey
+from bootwright.formats.mcuboot_image import ENCRYPTED, Image, ImageFlags, endian_of, parse_header
+from bootwright.formats.mcuboot_trailer import (
+    ESPRESSIF_MAX_SECTORS,
+    MAGIC_ALIGN_8,
+    MAGIC_REST,
+    MAGIC_SIZE,
+    TrailerGeometry,
+    UpgradeMode,
+    boot_magic,
+    espressif_geometry,
+)
+from bootwright.formats.mcuboot_verify import BootRules, verify_image
+from bootwright.host.files import read_bytes, read_text
+from bootwright.host.keys import load_private, load_public
+
+if TYPE_CHECKING:
+    from bootwright.formats.mcuboot_encrypt import WrappingKey
+
+SECTOR_SIZE = 4096
+_OVERSIZED = {
+    UpgradeMode.SWAP_SCRATCH: "in the primary slot it crashes the bootloader before any check",
+    UpgradeMode.SWAP_MOVE: "in the primary slot it leaves the device without a bootable image",
+    UpgradeMode.SWAP_OFFSET: "in the primary slot it leaves the device without a bootable image",
+    UpgradeMode.OVERWRITE_ONLY: "in the primary slot it leaves the device without a bootable image",
+}
+
+
+_ANY_BUILD = BootRules(pure=True, encrypted=True, compressed=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What of a bootloader's build decides whether an image fits: the Espressif port's figures."""
+
+    slot_size: int
+    mode: UpgradeMode = UpgradeMode.SWAP_SCRATCH
+    flash_encryption: bool = False  #: CONFIG_SECURE_FLASH_ENC_ENABLED
+
+    @classmethod
+    def from_conf(cls, paths: Sequence[Path]) -> Build:
+        """The build that `bootloader.conf` files describe; later files override earlier ones.
+
+        Raises:
+            FormatError: a file is missing or says nothing about slots, or the mode has no update slot.
+        """
+        conf = BootloaderConf.parse(read_text(paths[0], what="bootloader.conf"), where=str(paths[0]))
+        for path in paths[1:]:
+            conf = conf.then(read_text(path, what="bootloader.conf"), where=str(path))
+        if conf.mode.value not in {mode.value for mode in UpgradeMode}:
+            raise FormatError(
+                f"{paths[-1]}: found the mode {conf.mode}, expected scratch, move, offset or overwrite",
+                "the port does not support that mode; `bootwright config lint` says more",
+            )
+        primary, _ = conf.slots()
+        return cls(slot_size=primary.size, mode=UpgradeMode(conf.mode.value), flash_encryption=conf.flash_encryption)
+
+    @property
+    def geometry(self) -> TrailerGeometry:
+        """The trailer once the encryption fuse is burned, which is the larger one."""
+        plain = espressif_geometry(self.slot_size, flash_encryption=self.flash_encryption)
+        offset = self.mode is UpgradeMode.SWAP_OFFSET
+        return replace(plain, states=2, tlv_sizes_saved=True) if offset else plain
+
+    @property
+    def max_image_size(self) -> int:
+        """Bytes that header, payload and all TLVs may take."""
+        return self.geometry.max_image_size(self.mode)
+
+
+def load_image(path: Path) -> bytes:
+    """The bytes of an image file, binary or, by its extension, Intel HEX.
+
+    Raises:
+        FormatError: missing, empty, or no Intel HEX.
+    """
+    data = read_bytes(path, what="image")
+    return flatten(parse_hex(data, where=str(path)), where=str(path)) if path.suffix.lower() == ".hex" else data
+
+
+def image_size(data: bytes, *, where: str) -> int:
+    """Bytes from the header to the end of the TLVs.
+
+    Raises:
+        FormatError: no whole image.
+    """
+    image = Image.parse(data, where=where)
+    return len(data) - len(image.rest)
+
+
+def fits(size: int, build: Build, *, subject: str) -> tuple[Finding, ...]:
+    """Say whether an image of `size` bytes fits the build's slots, to the byte."""
+    sectors = -(-build.slot_size // SECTOR_SIZE)
+    if sectors > ESPRESSIF_MAX_SECTORS:
+        return (
+            failed(
+                "image.slot.too_many_sectors",
+                subject,
+                f"the slots of {build.slot_size:#x} bytes take {sectors} sectors, "
+                f"expected at most {ESPRESSIF_MAX_SECTORS}: more overrun an array of the port before any check",
+                f"make the slots at most {ESPRESSIF_MAX_SECTORS * SECTOR_SIZE:#x} bytes",
+            ),
+        )
+    limit, how = build.max_image_size, _how(build)
+    if size > limit:
+        return (
+            failed(
+                "image.slot.too_large",
+                subject,
+                f"it takes {size} bytes with its TLVs, expected at most {limit} ({how}); {_OVERSIZED[build.mode]}",
+                "make the image smaller or the slots larger",
+            ),
+        )
+    return (passed("image.slot.fits", subject, f"{size} bytes with its TLVs, {limit - size} are left ({how})"),)
+
+
+def _how(build: Build) -> str:
+    encryption = ", flash encryption" if build.flash_encryption else ""
+    return f"slot of {build.slot_size:#x}, {build.mode}{encryption}, {ESPRESSIF_MAX_SECTORS} sectors"
+
+
+def check_trailer(data: bytes, build: Build, *, subject: str) -> tuple[Finding, ...]:
+    """Say whether a padded image asks for its update in a way that the build will see."""
+    image = Image.parse(data, where=subject)
+    magic = data[-MAGIC_SIZE:]
+    if not image.rest or not (magic == MAGIC_ALIGN_8 or magic[2:] == MAGIC_REST):
+        return ()
+    if len(data) != build.slot_size:
+        return (
+            failed(
+                "image.trailer.misplaced",
+                subject,
+                f"it is padded to {len(data):#x} bytes, expected the slot's {build.slot_size:#x}: "
+                "the trailer would not lie at the slot's end",
+                "sign again with the slot's size",
+            ),
+        )
+    align = build.geometry.max_align
+    if magic != boot_magic(align):
+        found = 8 if magic == MAGIC_ALIGN_8 else int.from_bytes(magic[:2], "little")
+        return (
+            failed(
+                "image.trailer.alignment",
+                subject,
+                f"its trailer is made for an alignment of {found}, expected {align}: "
+                "this build reads the magic as BAD and never starts the update",
+                f"sign again with --align {32 if align == 32 else 4}",
+            ),
+        )
+    return (passed("image.trailer.good", subject, f"the trailer's magic is the one for an alignment of {align}"),)
+
+
+def check_image(
+    data: bytes,
+    keys: Sequence[PublicKey],
+    *,
+    build: Build | None = None,
+    rules: BootRules | None = None,
+    subject: str = "image",
+) -> tuple[Finding, ...]:
+    """Everything that speaks for or against an image: MCUboot's checks, then the fit and the trailer."""
+    rules = rules or BootRules()
+    if build is not None:
+        rules = replace(rules, slot_size=build.slot_size)
+    findings = verify_image(data, keys, rules=rules, subject=subject)
+    if build is None:
+        return findings
+    try:
+        size = image_size(data, where=subject)
+        return (*findings, *fits(size, build, subject=subject), *check_trailer(data, build, subject=subject))
+    except FormatError:
+        return findings
+
+
+def check_plain_input(data: bytes, *, subject: str, flash_key: bytes | None = None, address: int = 0) -> None:
+    """Refuse to sign what is already signed or encrypted: by its structure, or by what a flash key makes of it.
+
+    Raises:
+        RefusedError: it is an MCUboot image, an encrypted one, or opens with the flash-encryption key.
+    """
+    hint = "sign the plain application; --again insists"
+    if endian_of(data) is not None:
+        header = parse_header(data, where=subject)
+        encrypted = " and encrypted" if ImageFlags(header.flags) & ENCRYPTED else ""
+        raise RefusedError(
+            f"{subject}: found an MCUboot image of version {header.ver}, signed{encrypted} already, "
+            "expected an application that is not",
+            hint,
+        )
+    if flash_key is not None and (scheme := opens(data, flash_key, address)):
+        raise RefusedError(
+            f"{subject}: found flash ciphertext ({scheme} with the given key at {address:#x}), expected plaintext",
+            "sign first, encrypt last; --again insists",
+        )
+
+
+def opens(data: bytes, flash_key: bytes, address: int) -> str:
+    """The scheme under which a flash-encryption key turns the data into something known; empty if none does."""
+    from bootwright.formats.esp_flash_encryption import decrypt_esp32, decrypt_xts
+
+    start = data[: len(data) // 32 * 32][:4096]
+    for scheme, decrypt in (("XTS-AES", decrypt_xts), ("ESP32 AES", decrypt_esp32)):
+        try:
+            plain = decrypt(start, flash_key, address)
+        except FormatError:
+            continue
+        if is_known(plain):
+            return scheme
+    return ""
+
+
+def is_known(data: bytes) -> bool:
+    """Whether the bytes begin as something that the flash of these devices holds in plain."""
+    from bootwright.formats.load_header import LoadHeader
+
+    if endian_of(data) is not None or not any(data[:32]):
+        return True
+    magic = LoadHeader.MAGIC.to_bytes(4, "little")
+    if data[:4] == magic or data[32:36] == magic:
+        return True
+    # an ESP image: magic, at most 16 segments, a known flash mode, and a zero in the extended header's last bytes
+    return len(data) >= 24 and data[0] == 0xE9 and 0 < data[1] <= 16 and data[2] <= 5 and not any(data[19:23])
+
+
+def signers(data: bytes, keys: Sequence[tuple[str, PublicKey]], *, subject: str) -> tuple[Finding, ...]:
+    """For each key whether it signed the image: a finding a key, pass or fail."""
+    found: list[Finding] = []
+    for name, key in keys:
+        last = verify_image(data, [key], subject=subject, rules=BootRules(pure=True, encrypted=True, compressed=True))[
+            -1
+        ]
+        words = f"{name} ({key.key_type} {key.key_hash().hex()[:16]}…)"
+        if last.code == "image.signature.valid":
+            found.append(passed("image.signed_by", subject, f"signed by {words}"))
+        else:
+            found.append(warned("image.not_signed_by", subject, f"not by {words}: {last.because}"))
+    if not any(finding.code == "image.signed_by" for finding in found):
+        found.append(failed("image.signed_by_none", subject, f"none of {len(keys)} keys signed it", "try other keys"))
+    return tuple(found)
+
+
+def load_decryption_key(path: str) -> PrivateKey | WrappingKey:
+    """A private key, or for AES-KW the wrapping key, from a file."""
+    from bootwright.formats.mcuboot_encrypt import WrappingKey
+
+    data = read_bytes(Path(path), what="key file", limit=64 << 10)
+    return load_private(path) if _is_key_pair(data) else WrappingKey.load(data, where=path)
+
+
+def load_recipient(path: str) -> PublicKey | WrappingKey:
+    """Whom to encrypt for: a public key, or for AES-KW the wrapping key, from a file."""
+    from bootwright.formats.mcuboot_encrypt import WrappingKey
+
+    data = read_bytes(Path(path), what="key file", limit=64 << 10)
+    return load_public(path) if _is_key_pair(data) else WrappingKey.load(data, where=path)
+
+
+def _is_key_pair(data: bytes) -> bool:
+    return b"-----BEGIN " in data or (data[:1] == b"\x30" and len(data) > 40)
+
+
+def decrypted(data: bytes, key: PrivateKey | WrappingKey, *, where: str) -> Image:
+    """An encrypted image with its payload in plain, its hash checked."""
+    from bootwright.formats.mcuboot_encrypt import decrypt_image
+
+    return decrypt_image(Image.parse(data, where=where), key)
