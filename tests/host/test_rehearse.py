@@ -192,3 +192,21 @@ def test_the_progress_hears_every_title_in_order() -> None:
     titles: list[str] = []
     rehearse(prepare(load_project(None)), on_step=titles.append)
     assert titles == [act.title for act in ACTS]
+
+
+def test_what_the_linter_has_against_the_conf_is_in_the_notes(tmp_path: Path) -> None:
+    lines = [f"{line.name}={line.value}\n" for line in load_project(None).conf.definitions]
+    serial = "CONFIG_ESP_MCUBOOT_SERIAL=y\nCONFIG_ESP_MCUBOOT_ERASE_PROGRESSIVELY=y\n"
+    (tmp_path / "b.conf").write_text("".join(lines) + serial)
+    result = played(parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="x"))
+    assert result.verdict is Verdict.PASS
+    assert "conf.serial.progressive_encrypted" in [note.code for note in result.notes]
+
+
+def test_two_images_are_declined(tmp_path: Path) -> None:
+    lines = [f"{line.name}={line.value}\n" for line in load_project(None).conf.definitions]
+    more = "CONFIG_ESP_IMAGE_NUMBER=2\nCONFIG_ESP_APPLICATION_SIZE=0x80000\n"
+    more += "CONFIG_ESP_IMAGE1_PRIMARY_START_ADDRESS=0x280000\nCONFIG_ESP_IMAGE1_SECONDARY_START_ADDRESS=0x300000\n"
+    (tmp_path / "b.conf").write_text("".join(lines) + more)
+    with pytest.raises(NotModelledError, match="found 2 images, the rehearsal plays one"):
+        prepare(parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="x"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,7 +13,7 @@ from bootwright.errors import FormatError
 from bootwright.finding import Finding, Verdict, passed, warned
 from bootwright.formats.esp_image import EspImage, make_bootloader_image, verify_esp_image
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE, check_bootloader_size
-from bootwright.formats.load_header import HDR_SIZE, LoadHeader
+from bootwright.formats.load_header import HDR_SIZE, LoadHeader, verify_load_header
 from bootwright.formats.mcuboot_image import MAGIC as IMAGE_MAGIC
 from bootwright.host.files import read_bytes
 
@@ -71,9 +71,9 @@ def read_application(path: Path | None, chip: Chip, *, limit: int, seed: str) ->
             "give the file that the build leaves before imgtool sign",
         )
     if first == LoadHeader.MAGIC:
-        return Payload(data, (_read(path, data),))
+        return _loadable(path, data)
     if not any(data[:HDR_SIZE]) and int.from_bytes(data[HDR_SIZE : HDR_SIZE + 4], "little") == LoadHeader.MAGIC:
-        return Payload(data[HDR_SIZE:], (_read(path, data),))
+        return _loadable(path, data[HDR_SIZE:])
     because = (
         f"{path} ({size_text(len(data))}) has no load header {LoadHeader.MAGIC:#010x}; it got one, so that the chain "
         "can be played: as it is, no chip would start it"
@@ -84,10 +84,15 @@ def read_application(path: Path | None, chip: Chip, *, limit: int, seed: str) ->
     )
 
 
-def _read(path: Path, data: bytes) -> Finding:
-    return passed(
-        "app.load_header", "application", f"{path}, {size_text(len(data))}, begins with the port's load header"
-    )
+def _loadable(path: Path, payload: bytes) -> Payload:
+    """A payload that begins with the port's load header, its parts inside the file."""
+    found = verify_load_header(bytes(HDR_SIZE) + payload, subject=str(path))
+    for finding in found:
+        if finding.code == "load_header.bounds":
+            raise FormatError(f"{path}: found a truncated application: {finding.because}", "build or copy it again")
+    read = passed("app.load_header", "application", f"{path}, {size_text(len(payload))} behind the port's load header")
+    doubts = (replace(finding, verdict=Verdict.WARN) for finding in found if finding.verdict is Verdict.FAIL)
+    return Payload(payload, (read, *doubts))
 
 
 def _with_load_header(chip: Chip, body: bytes) -> bytes:
@@ -153,4 +158,6 @@ def read_bootloader(path: Path | None, chip: Chip, *, area: int) -> BootloaderFi
 
 def size_text(size: int) -> str:
     """Bytes in words: `48 KB` where that is exact, else `49,153 bytes`."""
-    return f"{size >> 10} KB" if size and size % 1024 == 0 else f"{size:,} bytes"
+    if size and size % 1024 == 0:
+        return f"{size >> 10} KB"
+    return "1 byte" if size == 1 else f"{size:,} bytes"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bootwright.chips.chip import Chip, load_chip
 from bootwright.errors import FormatError, RefusedError
+from bootwright.finding import Finding, Verdict
 from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.host.conf_lint import lint
 from bootwright.host.files import read_text
 from bootwright.host.layout import (
     check_conf,
@@ -61,6 +63,7 @@ class Project:
     fe_key: FlashKey
     where: str = BUILT_IN
     added: tuple[str, ...] = ()  #: options that the chain needs and the bootloader.conf files did not set
+    doubts: tuple[Finding, ...] = ()  #: what `config lint` says of the bootloader.conf files with those options
 
     @property
     def mode(self) -> Mode:
@@ -149,6 +152,7 @@ def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[s
         fe_key=fe_key,
         where=where,
         added=_added(conf) if ("bootloader", "conf") in values else (),
+        doubts=tuple(_doubts(conf)) if ("bootloader", "conf") in values else (),
     )
 
 
@@ -205,6 +209,13 @@ def _conf(values: Given, chip: Chip, folder: Path, where: str) -> BootloaderConf
 
 def _added(conf: BootloaderConf) -> tuple[str, ...]:
     return tuple(sorted({line.name for line in conf.definitions if line.where.startswith("rehearsal:")}))
+
+
+def _doubts(conf: BootloaderConf) -> Iterator[Finding]:
+    """What the linter has against the files, as warnings: the rehearsal itself gives the verdict."""
+    for finding in lint(conf):
+        if finding.verdict is not Verdict.PASS and not finding.subject.startswith("rehearsal:"):
+            yield replace(finding, verdict=Verdict.WARN)
 
 
 def _made(values: Given, layout: Mapping[str, Value], chip: Chip, where: str) -> BootloaderConf:

@@ -134,6 +134,7 @@ def _notes(inputs: Inputs) -> Iterator[Finding]:
             f"{', '.join(project.added)}.",
             "Add them to the bootloader.conf that you build with.",
         )
+    yield from project.doubts
 
 
 def _artefacts(world: World) -> Iterator[Artefact]:

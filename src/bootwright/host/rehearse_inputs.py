@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from bootwright.errors import FormatError
+from bootwright.errors import FormatError, NotModelledError
 from bootwright.formats.bootloader_conf import UpgradeMode
 from bootwright.formats.keys import KeyType, PrivateKey, generate_key, load_private_key
 from bootwright.formats.mcuboot_trailer import UpgradeMode as TrailerMode
@@ -86,13 +86,18 @@ def prepare_inputs(project: Project, *, random: Random) -> Inputs:
     Raises:
         FormatError: a file that is missing, malformed, too large or of the wrong type.
         TrustError: a key file whose password is missing or wrong.
-        RefusedError: an upgrade mode that the rehearsal cannot play.
+        NotModelledError: a bootloader for two images.
     """
     conf = project.conf
     if conf.mode not in _TRAILER_MODES:
         raise FormatError(
             f"{conf.where}: found upgrade mode {conf.mode}, expected scratch, move or overwrite",
             "the Espressif port supports no other",
+        )
+    if conf.image_count != 1:
+        raise NotModelledError(
+            f"{conf.where}: found {conf.image_count} images, the rehearsal plays one",
+            "explore the updates of two images with bootwright explore",
         )
     slot = conf.slots()[0].size
     limit = espressif_geometry(slot, flash_encryption=True).max_image_size(_TRAILER_MODES[conf.mode])
