@@ -1,10 +1,15 @@
+import zlib
+from base64 import b64decode, b64encode
 from typing import Any
 
 import pytest
 from tests.support.traces import first_boot_document, first_boot_names
 
+from bootwright.chips.chip import load_chip
+from bootwright.chips.efuses import Efuses
 from bootwright.errors import FormatError
-from bootwright.flash import Erase, FlashOp, Write
+from bootwright.flash import Erase, FlashOp, NorFlash, Write
+from bootwright.sim.encrypted_flash import EncryptedFlash
 from bootwright.sim.firstboot_trace import merge_ops, replay
 
 
@@ -81,6 +86,24 @@ def test_an_unknown_act_of_the_host_is_said() -> None:
     document = first_boot_document("03-sb")
     document["boots"][0]["before_this_boot"] = "host sang a song"
     assert replay(document) == ("boot 0: before_this_boot is not understood: host sang a song",)
+
+
+def test_a_chip_that_was_encrypted_before_the_trace_has_its_bootloader_as_ciphertext() -> None:
+    document = first_boot_document("04-fe-dev")
+    burned = document["boots"][0]["final_efuse_blocks"]
+    efuses = Efuses.holding(load_chip("esp32c3"), {int(n): bytes.fromhex(h) for n, h in burned.items()}).latched()
+    bootloader, application = document["initial"]["flash_regions"]
+    plain = NorFlash(document["initial"]["flash_size"])
+    plain.load(application["addr"], zlib.decompress(b64decode(application["zlib_b64"])))
+    regions = [bootloader]
+    for name in ("slot0", "slot1", "scratch"):
+        start, size = document["layout"][name]
+        raw = NorFlash(start + size)
+        EncryptedFlash.at_reset(raw, efuses).apply(Write(start, plain.read(start, size), encrypted=True))
+        regions.append({"addr": start, "zlib_b64": b64encode(zlib.compress(raw.read(start, size), 1)).decode()})
+    document["initial"] |= {"efuse_blocks": burned, "flash_regions": regions}
+    document["boots"] = document["boots"][1:]
+    assert replay(document) == ()
 
 
 @pytest.mark.parametrize("document", [{}, {"schema": 2, "boots": []}, {"schema": 1}])

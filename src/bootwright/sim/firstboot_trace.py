@@ -21,12 +21,13 @@ from typing import Any
 from bootwright.chips.chip import Chip, load_chip
 from bootwright.chips.efuses import Efuses
 from bootwright.errors import FormatError
-from bootwright.flash import Erase, FlashOp, NorFlash
+from bootwright.flash import Area, Erase, FlashOp, NorFlash, Write
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.esp_image import EspImageHeader, Segment, make_bootloader_image, make_image
 from bootwright.formats.esp_secure_boot import sign_v2
 from bootwright.formats.esp_signature_block import key_digest_v2
 from bootwright.formats.keys import KeyType, PrivateKey, generate_key
+from bootwright.sim.encrypted_flash import EncryptedFlash, is_encryption_on
 from bootwright.sim.first_boot import McubootPort
 from bootwright.sim.machine import BootReport, Cut, CutKind, Machine
 
@@ -85,10 +86,13 @@ class _Scene:
             at = stand_in["damaged_byte"]
             flash.load(at, bytes([flash.read(at, 1)[0] ^ 1]))
         blocks = {int(n): bytes.fromhex(_substitute(h, ours)) for n, h in document["initial"]["efuse_blocks"].items()}
+        efuses = Efuses.holding(chip, blocks)
+        if is_encryption_on(efuses) and document["boots"][0]["outcome"] != "rom-refused":
+            _encrypt(flash, efuses, Area("bootloader", stand_in["addr"], stand_in["length"]))
         lines = "\n".join(f"{name}={value}" for name, value in document["config"].items())
         key = document.get("mcuboot_pubkey_der_hex")
         return cls(
-            machine=Machine(chip, flash=flash, efuses=Efuses.holding(chip, blocks)),
+            machine=Machine(chip, flash=flash, efuses=efuses),
             bootloader=McubootPort(
                 conf=BootloaderConf.parse(lines, where="trace"), keys=(bytes.fromhex(key),) if key else ()
             ),
@@ -118,6 +122,13 @@ def _stand_in(chip: Chip, region: Mapping[str, Any], console: Sequence[str], sig
     if not signers:
         return image
     return sign_v2(image.ljust(region["sig_block_addr"] - region["addr"], b"\xff"), signers)
+
+
+def _encrypt(flash: NorFlash, efuses: Efuses, area: Area) -> None:
+    """A bootloader that ran on a chip whose encryption was on before must have been ciphertext."""
+    plain = flash.read(area.address, area.size)
+    flash.load(area.address, b"\xff" * area.size)
+    EncryptedFlash.at_reset(flash, efuses).apply(Write(area.address, plain, encrypted=True))
 
 
 def _with_segments(chip: Chip, found: list[re.Match[str]]) -> bytes | None:
