@@ -92,6 +92,21 @@ def test_a_second_program_command_spoils_a_reed_solomon_block() -> None:
     assert once.program(4, KEY) == once
 
 
+def test_a_cut_program_command_leaves_a_subset_and_spoils_a_reed_solomon_block() -> None:
+    before, whole = blank(), blank().program(4, KEY)
+    assert before.program_torn(4, KEY, landed=0) == before
+    assert before.program_torn(4, KEY, landed=-1) == whole
+    torn = before.program_torn(4, KEY, landed=(1 << 128) - 1)
+    assert torn.block(4) == KEY[:16] + bytes(16)
+    assert torn.spoiled(4)
+    assert torn.program_torn(4, KEY, landed=-1) == whole
+    parity_only = before.program_torn(4, KEY, landed=-1 << 256)
+    assert parity_only.block(4) == bytes(32)
+    assert parity_only.spoiled(4)
+    with pytest.raises(SiliconError, match="written already"):
+        parity_only.burn_block(4, KEY)
+
+
 def test_block0_takes_bit_after_bit() -> None:
     efuses = blank().burn_fields({"SECURE_BOOT_EN": 1}).burn_fields({"DIS_PAD_JTAG": 1})
     assert not efuses.spoiled(0)

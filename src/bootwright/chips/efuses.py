@@ -239,6 +239,17 @@ class Efuses:
             guard = 0
         return replace(self, bits=bits, checks=_put(self.checks, number, self.checks[number] | guard))
 
+    def program_torn(self, number: int, data: bytes, *, landed: int) -> Efuses:
+        """A PGM command in the middle of which power went away: any subset of its bits may have been burned.
+
+        `landed` masks the subset: the block's data bits from bit 0, its check bits above them. That any subset may land
+        is an assumption, the silicon's order is not documented (esp-idf#18953).
+        """
+        whole, size = self.program(number, data), 8 * self.chip.blocks[number].size
+        bits = self.bits[number] | whole.bits[number] & landed
+        guard = self.checks[number] | whole.checks[number] & landed >> size
+        return replace(self, bits=_put(self.bits, number, bits), checks=_put(self.checks, number, guard))
+
     def burn_block(self, number: int, data: bytes) -> Efuses:
         """Burn the bits that `data` adds to a block, in one program command. Nothing is latched.
 
