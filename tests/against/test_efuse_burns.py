@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.support.peers import Ran, run_bootwright, run_peer
 
-from bootwright.chips.burning import KeyWish, key_values, plan_burn
+from bootwright.chips.burning import KeyWish, custom_mac_values, key_values, plan_burn
 from bootwright.chips.chip import load_chip
 from bootwright.chips.efuses import Efuses
 from bootwright.chips.snapshots import parse_virtual, virtual
@@ -59,6 +59,15 @@ def test_burn_key_burns_what_espefuse_burns(chip: str, words: tuple[str, ...], t
         assert isinstance(at, int)
         block = silicon.block(words[0]).number if words[-1] != "XTS_AES_256_KEY" else -1
         assert block < 0 or window[at : at + 12] == ours.checks[block].to_bytes(12, "little")
+
+
+@pytest.mark.parametrize("chip", ["esp32", "esp32c2", "esp32c3"])
+def test_a_custom_mac_is_burned_as_espefuse_burns_it(chip: str, tmp_path: Path) -> None:
+    blank = Efuses.blank(load_chip(chip))
+    (tmp_path / "theirs.bin").write_bytes(virtual(blank))
+    assert espefuse(chip, tmp_path, "burn-custom-mac", "aa:bb:cc:dd:ee:02").code == 0
+    ours = plan_burn(blank, custom_mac_values(blank, bytes.fromhex("aabbccddee02"))).after
+    assert ours.bits == parse_virtual((tmp_path / "theirs.bin").read_bytes(), load_chip(chip)).bits
 
 
 def test_what_espefuse_staged_is_burned_as_espefuse_would(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootwright.chips.coding import check_34, encode_34, rs_parity, split_34
+from bootwright.chips.coding import check_34, crc8, encode_34, rs_parity, split_34
 from bootwright.errors import FormatError
 
 RS_BLOCKS = st.binary(max_size=32)
@@ -13,6 +13,11 @@ RS_BLOCKS = st.binary(max_size=32)
 def test_parity_of_a_known_block() -> None:
     # From `reedsolo.RSCodec(12).encode(bytes(range(32)))`.
     assert rs_parity(bytes(range(32))).hex() == "a04c470d3ffcb203dae9f413"
+
+
+def test_the_crc_of_a_known_address() -> None:
+    # CUSTOM_MAC_CRC as `espefuse --chip esp32 --virt burn-custom-mac aa:bb:cc:dd:ee:02` burns it.
+    assert crc8(bytes.fromhex("aabbccddee02")) == 0x9B
 
 
 def test_an_empty_block_has_empty_parity() -> None:

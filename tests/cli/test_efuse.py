@@ -181,6 +181,30 @@ def test_bits_blocks_and_protections(bench: Bench) -> None:
     assert efuses.readable_block(10) == bytes(32)
 
 
+def test_a_mac_address_of_ones_own_and_espefuses_words(bench: Bench) -> None:
+    path = bench.blank("esp32c2")
+    assert bench.say("burn-custom-mac", path, "a0:76:4e:10:20:30", "--do-not-confirm").code == 0
+    assert bench.say("write-protect-efuse", path, "CUSTOM_MAC", "--yes").code == 0
+    efuses = load_efuses(path)
+    assert efuses.read("CUSTOM_MAC") == bytes.fromhex("a0764e102030")
+    assert efuses.is_set("CUSTOM_MAC_USED")
+    assert efuses.block_write_protected(1)
+    for wrong in ("01:00:00:00:00:00", "xy", "a0:76"):
+        said = bench.say("burn-custom-mac", bench.blank(), wrong, "--yes")
+        assert said.code == 7
+        assert "MAC address" in said.err
+
+
+def test_a_dump_is_what_readers_see(bench: Bench) -> None:
+    efuses = Efuses.blank(load_chip("esp32c3")).burn_block(4, KEY).burn_fields({"RD_DIS.BLOCK_KEY0": 1}).latched()
+    path = bench.snapshot(efuses)
+    assert bench.say("dump", path, "--format", "token").out.strip() == token(efuses)
+    said = bench.say("dump", path)
+    assert "BLOCK4  KEY0            " + "00" * 32 in said.out
+    assert KEY.hex() not in said.out
+    assert bench.say("dump", path, "--json").answer["blocks"]["4"] == "00" * 32
+
+
 def test_purposes_and_addresses_may_be_written_as_words(bench: Bench) -> None:
     path = bench.blank()
     arguments = ("KEY_PURPOSE_3", "HMAC_UP", "CUSTOM_MAC", "a0:76:4e:10:20:30")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bootwright.chips.chip import Chip, Purpose
+from bootwright.chips.coding import crc8
 from bootwright.chips.efuses import Efuses, FieldChange, diff
 from bootwright.errors import RefusedError
 
@@ -228,6 +229,21 @@ def _one_key(
     if wish.write_protect:
         values[f"WR_DIS.BLOCK_KEY{index}"] = 1
     return values
+
+
+def custom_mac_values(efuses: Efuses, mac: bytes) -> dict[str, int | bytes]:
+    """The fields that burn a MAC address of the user's, with what marks and guards it where the chip has that.
+
+    Raises:
+        RefusedError: it is no address of a single device.
+    """
+    if len(mac) != 6 or mac[0] & 1:
+        raise RefusedError(
+            f"found {mac.hex(':') or 'nothing'}, expected a MAC address of a device", "its first bit is 0"
+        )
+    name = "CUSTOM_MAC" if efuses.chip.has_field("CUSTOM_MAC") else "MAC_CUSTOM"
+    marks = {"CUSTOM_MAC_CRC": crc8(mac), "MAC_VERSION": 1, "CUSTOM_MAC_USED": 1}
+    return {name: mac, **{mark: value for mark, value in marks.items() if efuses.chip.has_field(mark)}}
 
 
 def protection_values(efuses: Efuses, names: Sequence[str], *, register: str) -> dict[str, int | bytes]:

@@ -71,6 +71,16 @@ def rs_parity(data: bytes) -> bytes:
     return register.to_bytes(RS_PARITY)
 
 
+def crc8(data: bytes) -> int:
+    """The CRC that guards the ESP32's MAC addresses (ESP-IDF's ROM `esp_crc8`: polynomial 0x31, reflected)."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x8C if crc & 1 else 0)
+    return crc
+
+
 def check_34(data: bytes) -> bytes:
     """The check bytes of 3/4 coding, two for each six bytes of data."""
     if len(data) % UNIT_34:

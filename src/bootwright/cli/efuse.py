@@ -88,6 +88,27 @@ def summary_command(context: click.Context, file: Path, chip_name: str | None, a
     context.exit(show(Answer(command="efuse summary", details=details), as_json=as_json, text="\n".join(lines)))
 
 
+@efuse.command("dump")
+@click.argument("file", type=FILE)
+@chip_option
+@click.option(
+    "--format", "form", type=click.Choice(("blocks", "token")), default="blocks", help="Hexadecimal, or EFSR:…"
+)
+@json_option
+@click.pass_context
+def dump_command(context: click.Context, file: Path, chip_name: str | None, form: str, as_json: bool) -> None:
+    """Show the blocks of FILE as a reader of the chip sees them, byte by byte; hidden ones are zeros."""
+    from bootwright.chips.snapshots import token
+    from bootwright.host.efuse_file import load_efuses
+
+    efuses = load_efuses(file, chip=chip_of(chip_name))
+    blocks = {block.number: efuses.readable_block(block.number).hex() for block in efuses.chip.blocks}
+    lines = [f"BLOCK{number:<3}{efuses.chip.blocks[number].name:<16}{data}" for number, data in blocks.items()]
+    details = {"chip": efuses.chip.name, "token": token(efuses), "blocks": blocks}
+    text = token(efuses) if form == "token" else "\n".join(lines)
+    context.exit(show(Answer(command="efuse dump", details=details), as_json=as_json, text=text))
+
+
 @efuse.command("fields")
 @click.argument("chip_name", metavar="CHIP")
 @json_option

@@ -36,7 +36,7 @@ _PLAIN = click.Path(path_type=Path)
 _OPTIONS = (
     json_option,
     click.option("--allow", multiple=True, metavar="MISTAKE", help="Burn although this named mistake was found."),
-    click.option("--yes", is_flag=True, help="Do not ask for the word BURN."),
+    click.option("--yes", "--do-not-confirm", "yes", is_flag=True, help="Do not ask for the word BURN."),
     click.option("--key", "mcuboot_keys", multiple=True, type=_PLAIN, help="A public key built into that bootloader."),
     click.option("--conf", type=_PLAIN, help="The bootloader.conf of the MCUboot in that flash."),
     click.option("--flash", type=_PLAIN, help="The chip's flash as it was read out: say whether it will boot."),
@@ -252,7 +252,7 @@ def _field_value(efuses: Efuses, name: str, text: str) -> int | bytes:
     if field.name.startswith("KEY_PURPOSE_") and not text[0].isdigit():
         return efuses.chip.purpose(text).value
     if field.is_bytes and ":" in text:
-        return bytes.fromhex(text.replace(":", ""))
+        return _mac(text)
     try:
         return int(text, 0)
     except ValueError:
@@ -285,6 +285,27 @@ def burn_block_data(words: tuple[str, ...], offset: int) -> Callable[[Efuses], B
         return _plan_block(efuses, words[0], int.from_bytes(_read_key(words[1]), "little") << 8 * offset)
 
     return plan
+
+
+@click.command("burn-custom-mac")
+@_burns
+@click.argument("mac", metavar="XX:XX:XX:XX:XX:XX")
+def burn_custom_mac(mac: str) -> Callable[[Efuses], BurnPlan]:
+    """Burn a MAC address of your own into FILE, with its version and checksum where the chip has them."""
+
+    def plan(efuses: Efuses) -> BurnPlan:
+        from bootwright.chips.burning import custom_mac_values, plan_burn
+
+        return plan_burn(efuses, custom_mac_values(efuses, _mac(mac)))
+
+    return plan
+
+
+def _mac(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.replace(":", "").replace("-", ""))
+    except ValueError:
+        raise RefusedError(f"{text!r} is no MAC address", "write six bytes, such as 24:0a:c4:01:02:03") from None
 
 
 @click.command("burn-token")
@@ -326,11 +347,11 @@ def _protects(register: str) -> Callable[..., Callable[[Efuses], BurnPlan]]:
     return command
 
 
-def _protection(name: str, register: str, doc: str) -> click.Command:
+def _protection(name: str, register: str, doc: str, *, hidden: bool = False) -> click.Command:
     function = _protects(register)
     function.__doc__ = doc
     argument = click.argument("names", nargs=-1, required=True, metavar="NAME...")
-    return click.command(name)(_burns(argument(function)))
+    return click.command(name, hidden=hidden)(_burns(argument(function)))
 
 
 BURN_COMMANDS: tuple[click.Command, ...] = (
@@ -339,7 +360,10 @@ BURN_COMMANDS: tuple[click.Command, ...] = (
     burn_efuse,
     burn_bit,
     burn_block_data,
+    burn_custom_mac,
     burn_token,
     _protection("read-protect", "RD_DIS", "Hide blocks or fields of FILE from every reader, for ever."),
     _protection("write-protect", "WR_DIS", "Freeze fields or blocks of FILE with all that share their bit, for ever."),
+    _protection("read-protect-efuse", "RD_DIS", "The same as read-protect, in espefuse's words.", hidden=True),
+    _protection("write-protect-efuse", "WR_DIS", "The same as write-protect, in espefuse's words.", hidden=True),
 )
