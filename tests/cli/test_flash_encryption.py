@@ -49,7 +49,7 @@ def test_a_key_is_made_for_its_chip_and_its_owner_and_never_overwritten(place: P
 def test_what_is_encrypted_already_is_refused_unless_it_is_meant(place: Path) -> None:
     line = "flash-encryption encrypt --chip esp32c3 -k k32 -a 0x1000 -o {} {}"
     answer(place, line.format("once", "image"))
-    assert "ciphertext for address 0x1000" in complaint(place, line.format("twice", "once"), code=7)
+    assert "ciphertext of this key for address 0x1000 already" in complaint(place, line.format("twice", "once"), code=7)
     assert not (place / "twice").exists()
     answer(place, line.format("twice", "once") + " --force")
     found = answer(place, "flash-encryption detect -k k32 -a 0x1000 twice", code=1)

@@ -86,6 +86,18 @@ def detect(
     return (_unknown(data, keys, subject), *_signed_too_late(data, subject))
 
 
+def reads_as(data: bytes, scheme: FlashScheme, address: int) -> str | None:
+    """What a chip with this key would read at `address` if the data were written as they are; `None` if nothing known.
+
+    Raises:
+        SiliconError: the address is not a multiple of 16.
+    """
+    whole = data[: len(data) - len(data) % BLOCK_SIZE]
+    if structure_of(data) is not None or structure_of_head(scheme.decrypt(whole[:HEAD_SIZE], address)) is None:
+        return None
+    return structure_of(scheme.decrypt(whole, address))
+
+
 def _verdict(hypothesis: Hypothesis, subject: str, why: str) -> Finding:
     if hypothesis.advice:
         return failed(hypothesis.code, subject, why, hypothesis.advice)

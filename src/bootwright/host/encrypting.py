@@ -5,11 +5,9 @@ from __future__ import annotations
 from bootwright.chips.chip import Chip
 from bootwright.errors import RefusedError, SiliconError
 from bootwright.finding import Finding
-from bootwright.formats.esp_flash_detect import Key, detect
+from bootwright.formats.esp_flash_detect import Key, detect, reads_as
 from bootwright.formats.esp_flash_encryption import BLOCK_SIZE, DEFAULT_CRYPT_CONFIG
 from bootwright.formats.esp_flash_scheme import Algorithm, FlashScheme
-
-FINE = ("flash.plaintext", "flash.erased", "flash.unknown")  #: what `detect` may say of data to encrypt
 
 
 def scheme_for(
@@ -54,12 +52,15 @@ def encrypt_once(data: bytes, scheme: FlashScheme, address: int) -> bytes:
     """Encrypt what is not encrypted yet, as far as its structure under this key tells.
 
     Raises:
-        RefusedError: it is ciphertext of this key already, or was decrypted by mistake.
+        RefusedError: it is ciphertext of this key for this address already.
         SiliconError: address or length is not a multiple of 16.
     """
-    for finding in detect(data[: 1 << 16], [Key("this key", scheme.key)], address=address):
-        if finding.code not in FINE:
-            raise RefusedError(f"refused to encrypt: {finding.because}", "give --force if it is meant")
+    known = reads_as(data, scheme, address)
+    if known is not None:
+        raise RefusedError(
+            f"refused to encrypt twice: the data are {known}, ciphertext of this key for address {address:#x} already",
+            "give --force if it is meant",
+        )
     return scheme.encrypt(data, address)
 
 
