@@ -206,7 +206,7 @@ def snapshot(efuses: Efuses) -> str:
         "revision": efuses.revision,
         "blocks": [efuses.bits[n].to_bytes(efuses.chip.blocks[n].size, "little").hex() for n in numbers],
     }
-    if spoiled := {str(n): f"{efuses.checks[n].to_bytes(12, 'little').hex()}" for n in numbers if efuses.spoiled(n)}:
+    if spoiled := {str(n): efuses.checks[n].to_bytes(12, "little").hex() for n in numbers if efuses.spoiled(n)}:
         values["checks"] = spoiled
     if efuses.latch != efuses.bits[0]:
         values["latch"] = efuses.latch.to_bytes(efuses.chip.blocks[0].size, "little").hex()

@@ -169,7 +169,7 @@ def diff_command(context: click.Context, before: Path, after: Path, chip_name: s
     """Show the fields in which BEFORE and AFTER differ; bits that AFTER lacks make the answer no."""
     from bootwright.chips.efuses import diff
     from bootwright.errors import RefusedError
-    from bootwright.finding import failed
+    from bootwright.finding import failed, warned
     from bootwright.host.efuse_file import change_row, load_efuses
 
     old, new = (load_efuses(path, chip=chip_of(chip_name)) for path in (before, after))
@@ -177,18 +177,24 @@ def diff_command(context: click.Context, before: Path, after: Path, chip_name: s
         raise RefusedError(
             f"{before} is of {old.chip.title}, {after} of {new.chip.title}", "compare states of one chip"
         )
-    rows = [change_row(new.chip, change) for change in diff(old, new)]
-    lost = [
-        b.number for b in new.chip.blocks if old.bits[b.number] & ~new.bits[b.number] and b.number not in new.unknown
+    apart = old.unknown ^ new.unknown
+    rows = [change_row(new.chip, change) for change in diff(old, new) if change.block not in apart]
+    blocks = [block for block in new.chip.blocks if block.number not in apart]
+    findings = [
+        failed("efuse.diff.lost-bits", block.name, f"{after} lacks bits that {before} has burned")
+        for block in blocks
+        if old.bits[block.number] & ~new.bits[block.number]
     ]
-    findings = tuple(
-        failed("efuse.diff.lost-bits", new.chip.blocks[n].name, f"{after} lacks bits that {before} has burned")
-        for n in lost
-    )
+    findings += [
+        warned(
+            "efuse.diff.hidden", new.chip.blocks[n].name, "not compared: one of the two does not know what is hidden"
+        )
+        for n in sorted(apart)
+    ]
     lines = [
         f"{row['name']:<36} BLOCK{row['block']:<3} {_shown(row['before'])} → {_shown(row['after'])}" for row in rows
     ]
-    answer = Answer(command="efuse diff", findings=findings, details={"changes": rows})
+    answer = Answer(command="efuse diff", findings=tuple(findings), details={"changes": rows})
     context.exit(show(answer, as_json=as_json, text="\n".join(lines) or "no difference"))
 
 
