@@ -84,15 +84,18 @@ def test_what_is_signed_already_is_not_signed_again_unless_told_so(folder: Path)
 def test_flash_ciphertext_is_recognised_with_its_key(folder: Path) -> None:
     from bootwright.formats.esp_flash_encryption import encrypt_xts
 
-    app = bytes(32) + PAYLOAD
-    key = bytes(range(32))
+    app = bytes(32) + bytes.fromhex("d337e6ac") + PAYLOAD
+    key, other = bytes(range(32)), bytes(32)
     (folder / "flash.key").write_bytes(key)
+    (folder / "other.key").write_bytes(other)
     (folder / "cipher.bin").write_bytes(encrypt_xts(app[: len(app) // 16 * 16], key, 0x20000))
-    words: Words = ["image", "sign", folder / "cipher.bin", folder / "out.bin", "-v", "1", "-k", folder / "ed25519.pem"]
-    done = run_cli(*words, "--flash-key", folder / "flash.key", "--flash-address", "0x20000")
+    words: Words = ["image", "sign", folder / "cipher.bin", folder / "out.bin", "-v", "1"]
+    words += ["-k", folder / "ed25519.pem", "--flash-address", "0x20000"]
+    done = run_cli(*words, "--flash-key", folder / "flash.key")
     assert done.code == 7
-    assert "found flash ciphertext (XTS-AES with the given key at 0x20000)" in done.err
-    assert run_cli(*words, "--flash-key", folder / "flash.key", "--flash-address", "0x30000").code == 0
+    assert "the data are ciphertext for address 0x20000, XTS-AES-128 with the given key" in done.err
+    assert run_cli(*words, "--flash-key", folder / "flash.key", "--again").code == 0
+    assert run_cli(*words, "--flash-key", folder / "other.key").code == 0
 
 
 @pytest.mark.parametrize("way", ["payload", "digest"])

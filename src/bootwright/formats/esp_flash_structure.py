@@ -8,10 +8,12 @@ from bootwright.errors import FormatError
 from bootwright.formats.esp_image import EspImage, EspImageHeader, segments_checksum
 from bootwright.formats.esp_otadata import SECTOR_SIZE, OtaSelectEntry
 from bootwright.formats.esp_partitions import PartitionEntry, PartitionTable
+from bootwright.formats.load_header import LoadHeader
 from bootwright.formats.mcuboot_image import MAGIC as MCUBOOT_MAGIC
 
 _CHIP_IDS = {0, 2, 5, 9, 12, 13, 16, 18, 20, 23, 25, 28, 31, 32}  # ESP-IDF esp_app_format.h, and esptool's e22
 _NVS_KEYS_SIZE = 68
+_LOAD_MAGIC = LoadHeader.MAGIC.to_bytes(4, "little")  # at the start, or behind room for MCUboot's header
 _TRAILER_MAGIC = bytes.fromhex("77c295f360d2ef7f3552500f2cb67980")
 
 
@@ -25,6 +27,8 @@ def structure_of_head(head: bytes) -> str | None:
         return "an MCUboot image"
     if len(head) < PartitionEntry.size():
         return None
+    if _LOAD_MAGIC in (head[:4], head[32:36]) and (head[:4] == _LOAD_MAGIC or not any(head[:32])):
+        return "an application for MCUboot"
     entry = PartitionEntry.parse(head)
     if entry.magic == PartitionEntry.MAGIC and entry.label.split(b"\0")[0].isascii() and entry.pos_size:
         return "a partition table"

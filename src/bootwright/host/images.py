@@ -39,6 +39,7 @@ _OVERSIZED = {
 }
 
 
+_NOT_CIPHERTEXT = ("flash.plaintext", "flash.erased", "flash.unknown", "flash.ciphertext.esp32")
 _ANY_BUILD = BootRules(pure=True, encrypted=True, compressed=True)
 
 
@@ -200,39 +201,16 @@ def check_plain_input(data: bytes, *, subject: str, flash_key: bytes | None = No
             "expected an application that is not",
             hint,
         )
-    if flash_key is not None and (scheme := opens(data, flash_key, address)):
-        raise RefusedError(
-            f"{subject}: found flash ciphertext ({scheme} with the given key at {address:#x}), expected plaintext",
-            "sign first, encrypt last; --again insists",
-        )
+    if flash_key is not None and (story := ciphertext_story(data, flash_key, address)):
+        raise RefusedError(f"{subject}: {story}; expected plaintext", "sign first, encrypt last; --again insists")
 
 
-def opens(data: bytes, flash_key: bytes, address: int) -> str:
-    """The scheme under which a flash-encryption key turns the data into something known; empty if none does."""
-    from bootwright.formats.esp_flash_encryption import decrypt_esp32, decrypt_xts
+def ciphertext_story(data: bytes, flash_key: bytes, address: int) -> str:
+    """How the data came to be ciphertext of a flash-encryption key; empty if they are not its ciphertext."""
+    from bootwright.formats.esp_flash_detect import Key, detect
 
-    start = data[: len(data) // 32 * 32][:4096]
-    for scheme, decrypt in (("XTS-AES", decrypt_xts), ("ESP32 AES", decrypt_esp32)):
-        try:
-            plain = decrypt(start, flash_key, address)
-        except FormatError:
-            continue
-        if is_known(plain):
-            return scheme
-    return ""
-
-
-def is_known(data: bytes) -> bool:
-    """Whether the bytes begin as something that the flash of these devices holds in plain."""
-    from bootwright.formats.load_header import LoadHeader
-
-    if endian_of(data) is not None or not any(data[:32]):
-        return True
-    magic = LoadHeader.MAGIC.to_bytes(4, "little")
-    if data[:4] == magic or data[32:36] == magic:
-        return True
-    # an ESP image: magic, at most 16 segments, a known flash mode, and a zero in the extended header's last bytes
-    return len(data) >= 24 and data[0] == 0xE9 and 0 < data[1] <= 16 and data[2] <= 5 and not any(data[19:23])
+    first = detect(data, [Key("the given key", flash_key)], address=address)[0]
+    return "" if first.code in _NOT_CIPHERTEXT else first.because
 
 
 def signers(data: bytes, keys: Sequence[tuple[str, PublicKey]], *, subject: str) -> tuple[Finding, ...]:
