@@ -16,7 +16,7 @@ from bootwright.formats.mcuboot_sign import (
     sign_image,
 )
 from bootwright.formats.mcuboot_trailer import boot_magic
-from bootwright.formats.mcuboot_verify import verify_image
+from bootwright.formats.mcuboot_verify import BootRules, verify_image
 
 V1 = ImageVersion(major=1, minor=2, revision=3, build=4)
 OPTIONS = SignOptions(version=V1, pad_header=True, slot_size=0x20000, security_counter=7)
@@ -124,4 +124,5 @@ def test_the_public_key_may_be_in_the_image_whole() -> None:
     image = sign_image(PAYLOAD, replace(OPTIONS, full_public_key=True), KEY)
     [tlv] = Image.parse(image).find(TlvType.PUBKEY)
     assert PublicKey.from_der(tlv.data) == KEY.public
-    assert overall(verify_image(image, [KEY.public])) is Verdict.PASS
+    assert overall(verify_image(image, [KEY.public], rules=BootRules(hardware_key=True))) is Verdict.PASS
+    assert codes(verify_image(image, [KEY.public]))[-1] == "image.signature.missing"

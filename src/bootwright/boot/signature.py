@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from bootwright.boot.config import Signature
+from bootwright.errors import FormatError
+from bootwright.formats.mcuboot_ecdsa import strict_signature
 
 
 @lru_cache(maxsize=256)
@@ -18,7 +20,7 @@ def verify(kind: Signature, key: bytes, digest: bytes, signature: bytes) -> bool
 
     try:
         _VERIFIERS[kind](key, digest, signature)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError, FormatError):
         return False
     return True
 
@@ -43,8 +45,7 @@ def _ecdsa_p256(key: bytes, digest: bytes, signature: bytes) -> None:
     public = load_der_public_key(key)
     if not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.name != "secp256r1":
         raise TypeError("no P-256 key")
-    r, s = _integers(signature)
-    public.verify(utils.encode_dss_signature(r, s), digest, ec.ECDSA(utils.Prehashed(SHA256())))
+    public.verify(strict_signature(signature), digest, ec.ECDSA(utils.Prehashed(SHA256())))
 
 
 def _ed25519(key: bytes, digest: bytes, signature: bytes) -> None:
@@ -55,33 +56,6 @@ def _ed25519(key: bytes, digest: bytes, signature: bytes) -> None:
     if not isinstance(public, ed25519.Ed25519PublicKey):
         raise TypeError("no Ed25519 key")
     public.verify(signature, digest)
-
-
-def _integers(signature: bytes) -> tuple[int, int]:
-    """bootutil_decode_sig: the last 32 bytes of two integers; what follows them is ignored.
-
-    The outer length only must not overrun the signature: the integers are read up to the signature's end, whatever it
-    says.
-    """
-    content, behind = _element(signature, 0x30)
-    first, rest = _element(content + behind, 0x02)
-    second, _ = _element(rest, 0x02)
-    return int.from_bytes(first[-32:], "big"), int.from_bytes(second[-32:], "big")
-
-
-def _element(data: bytes, tag: int) -> tuple[bytes, bytes]:
-    """One DER element and what follows it."""
-    if len(data) < 2 or data[0] != tag:
-        raise ValueError("unexpected DER tag")
-    length, at = data[1], 2
-    if length & 0x80:
-        count = length & 0x7F
-        if not 1 <= count <= 4 or len(data) < 2 + count:
-            raise ValueError("bad DER length")
-        length, at = int.from_bytes(data[2 : 2 + count], "big"), 2 + count
-    if length > len(data) - at:
-        raise ValueError("DER element overruns")
-    return data[at : at + length], data[at + length :]
 
 
 _VERIFIERS: dict[Signature, Callable[[bytes, bytes, bytes], None]] = {

@@ -112,6 +112,8 @@ def show_command(file: Path, with_hex: bool, as_json: bool) -> int:
 @click.option("-k", "--key", "keys", multiple=True, metavar="KEY", help="A key that the bootloader trusts.")
 @click.option("--decrypt-with", metavar="KEY", help="The bootloader decrypts images with this private key.")
 @click.option("--pure", is_flag=True, help="The bootloader expects pure signatures.")
+@click.option("--hardware-key", is_flag=True, help="The bootloader takes the public key from the image.")
+@click.option("--hash", "hash_name", type=click.Choice(["sha256", "sha384", "sha512"]), help="Its hash; by the key.")
 @click.option("--compressed", is_flag=True, help="The bootloader decompresses images.")
 @build_options
 @json_option
@@ -120,6 +122,8 @@ def verify(
     keys: tuple[str, ...],
     decrypt_with: str | None,
     pure: bool,
+    hardware_key: bool,
+    hash_name: str | None,
     compressed: bool,
     as_json: bool,
     **build: Any,
@@ -137,7 +141,13 @@ def verify(
 
     data = load_image(file)
     trusted = [load_public(key) for key in keys]
-    rules = BootRules(encrypted=decrypt_with is not None, pure=pure, compressed=compressed)
+    rules = BootRules(
+        encrypted=decrypt_with is not None,
+        pure=pure,
+        compressed=compressed,
+        hardware_key=hardware_key,
+        hash_name=hash_name,
+    )
     plain = data if decrypt_with is None else _plain(data, decrypt_with, file)
     findings = check_image(plain, trusted, build=read_build(**build), rules=rules, subject=str(file))
     details: dict[str, object] = {"file": str(file)}

@@ -55,6 +55,7 @@ SIGNATURE_KEYS = {
     TlvType.ED25519: frozenset({KeyType.ED25519}),
 }
 SIGNATURE_SIZES = {TlvType.RSA2048: 256, TlvType.RSA3072: 384, TlvType.ED25519: 64}
+_ECDSA_SIZES = {KeyType.ECDSA_P256: 32, KeyType.ECDSA_P384: 48}
 ECDSA_BUFFER = 128  # image_validate.c SIG_BUF_SIZE for EC
 
 
@@ -67,6 +68,8 @@ class BootRules:
     encrypted: bool = False  #: MCUBOOT_ENC_IMAGES; the payload given is then the decrypted one
     compressed: bool = False  #: MCUBOOT_DECOMPRESS_IMAGES
     pure: bool = False  #: MCUBOOT_SIGN_PURE
+    hardware_key: bool = False  #: MCUBOOT_HW_KEY: the image carries its whole public key
+    hash_name: str | None = None  #: MCUBOOT_SHA512 is sha512; None: what goes with the keys, without keys any
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,12 +249,14 @@ class _Walk:
         self.case = case
         self.digests: dict[str, bytes] = {}
         self.pure = case.rules.pure and any(tlv.type == TlvType.SIG_PURE for tlv in _quietly(case))
-        self.hash_name = _expected_hash(case.keys, self.pure)
+        self.hash_name = case.rules.hash_name or _expected_hash(case.keys)
+        self.signature_types = frozenset(
+            type_ for type_, key_types in SIGNATURE_KEYS.items() if any(key.key_type in key_types for key in case.keys)
+        )
         self.hash_seen = ""
         self.key: PublicKey | None = None
         self.unknown_key = b""
         self.signature: tuple[PublicKey, bool] | None = None
-        self.signatures = 0
 
     def take(self, tlv: TlvAt) -> list[Finding]:
         """Look at one TLV; a failure ends the walk."""
@@ -265,11 +270,9 @@ class _Walk:
             )
         if tlv.type in HASH_TLVS:
             return self._hash(tlv)
-        if tlv.type == TlvType.KEYHASH:
-            self._name_key(tlv)
-        if tlv.type == TlvType.PUBKEY:
-            self._give_key(tlv)
-        if tlv.type in SIGNATURE_KEYS:
+        if tlv.type == (TlvType.PUBKEY if self.case.rules.hardware_key else TlvType.KEYHASH):
+            return self._key(tlv)
+        if tlv.type in self.signature_types:
             return self._signature(TlvType(tlv.type), tlv)
         return []
 
@@ -277,9 +280,7 @@ class _Walk:
         """The verdict once all TLVs went by."""
         case = self.case
         if not self.hash_seen and not self.pure:
-            return case.fail(
-                "image.hash.missing", f"found no {self.hash_name or 'hash'} TLV, expected one", "sign the image"
-            )
+            return self._no_hash()
         found: list[Finding] = []
         if self.hash_seen:
             digest = self._digest(self.hash_seen).hex()
@@ -289,6 +290,17 @@ class _Walk:
             found.append(warned("image.signature.unchecked", case.subject, because, "give the public key"))
             return found
         return found + self._verdict()
+
+    def _no_hash(self) -> list[Finding]:
+        case = self.case
+        others = [HASH_TLVS[TlvType(tlv.type)] for tlv in _quietly(case) if tlv.type in HASH_TLVS]
+        if not others:
+            return case.fail("image.hash.missing", f"found no {self.hash_name or 'hash'} TLV, expected one", "sign it")
+        return case.fail(
+            "image.hash.missing",
+            f"found a TLV of {others[0]}, expected {self.hash_name}: the bootloader computes only that",
+            f"sign with {self.hash_name}, or say that the bootloader was built for {others[0]}",
+        )
 
     def _verdict(self) -> list[Finding]:
         case = self.case
@@ -329,20 +341,22 @@ class _Walk:
         self.hash_seen = name
         return []
 
-    def _name_key(self, tlv: TlvAt) -> None:
+    def _key(self, tlv: TlvAt) -> list[Finding]:
+        """The key that the next signature is checked with; one that is not known is no failure by itself."""
         stored = bytes(self.case.data[tlv.offset : tlv.offset + tlv.length])
-        self.key = next((key for key in self.case.keys if self._key_hash(key).startswith(stored)), None)
+        if self.case.rules.hardware_key:
+            self.key = next((key for key in self.case.keys if key.der == stored), None)
+            stored = hashlib.sha256(stored).digest()
+        elif self.case.keys:
+            if tlv.length > (longest := len(self._key_hash(self.case.keys[0]))):
+                because = f"found a KEYHASH of {tlv.length} bytes, expected at most {longest}"
+                return self.case.fail("image.key.length", because, "the TLV area is damaged")
+            self.key = next((key for key in self.case.keys if self._key_hash(key).startswith(stored)), None)
         if self.key is None:
             self.unknown_key = stored
-
-    def _give_key(self, tlv: TlvAt) -> None:
-        stored = bytes(self.case.data[tlv.offset : tlv.offset + tlv.length])
-        self.key = next((key for key in self.case.keys if key.der == stored), None)
-        if self.key is None:
-            self.unknown_key = hashlib.sha256(stored).digest()
+        return []
 
     def _signature(self, type_: TlvType, tlv: TlvAt) -> list[Finding]:
-        self.signatures += 1
         key, self.key = self.key, None
         if key is None or key.key_type not in SIGNATURE_KEYS[type_]:
             return []
@@ -353,12 +367,17 @@ class _Walk:
                 f"found a {type_.name} signature of {tlv.length} bytes, expected {size or f'at most {ECDSA_BUFFER}'}",
             )
         signature = bytes(self.case.data[tlv.offset : tlv.offset + tlv.length])
-        if type_ is TlvType.ECDSASIG:
-            signature = strip_padding(signature)
         self.signature = (key, self._accepts(key, signature))
         return []
 
     def _accepts(self, key: PublicKey, signature: bytes) -> bool:
+        if key.key_type.is_ecdsa:
+            from bootwright.formats.mcuboot_ecdsa import strict_signature
+
+            try:
+                signature = strict_signature(signature, _ECDSA_SIZES[key.key_type])
+            except FormatError:
+                return False
         if self.pure:
             return key.verify(signature, bytes(self.case.data[: self.case.header.hashed_size]))
         name = self.hash_name or self.hash_seen or key.key_type.hash_name
@@ -381,10 +400,10 @@ def strip_padding(signature: bytes) -> bytes:
     return signature[:end] if not any(signature[end:]) else signature
 
 
-def _expected_hash(keys: Sequence[PublicKey], pure: bool) -> str:
-    """The hash that the build computes, where the keys tell; empty: the one that the image carries."""
-    names = {key.key_type.hash_name for key in keys if key.key_type is not KeyType.ED25519}
-    return names.pop() if len(names) == 1 and not pure and len({key.key_type for key in keys}) == 1 else ""
+def _expected_hash(keys: Sequence[PublicKey]) -> str:
+    """The hash that a build with these keys computes; empty where they do not tell: the one that the image carries."""
+    names = {key.key_type.hash_name for key in keys}
+    return names.pop() if len(names) == 1 else ""
 
 
 def _quietly(case: _Case) -> Iterator[TlvAt]:

@@ -127,7 +127,13 @@ def _checked(
     if options.encryption is not None and not options.encryption.clear:
         parsed = Image.parse(data, where=subject)
         plain = replace(parsed, payload=bytes(draft.payload)).pack()
-    rules = BootRules(encrypted=True, compressed=True, pure=options.pure)
+    rules = BootRules(
+        encrypted=True,
+        compressed=True,
+        pure=options.pure,
+        hardware_key=options.full_public_key,
+        hash_name=draft.hash_name,
+    )
     findings = check_image(plain, [public] if public else [], build=build, rules=rules, subject=subject)
     if overall(findings) is Verdict.FAIL:
         wrong = next(finding for finding in findings if finding.verdict is Verdict.FAIL)

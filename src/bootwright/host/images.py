@@ -12,7 +12,7 @@ from bootwright.finding import Finding, failed, passed, warned
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.hexfile import flatten, parse_hex
 from bootwright.formats.keys import PrivateKey, PublicKey
-from bootwright.formats.mcuboot_image import ENCRYPTED, Image, ImageFlags, endian_of, parse_header
+from bootwright.formats.mcuboot_image import ENCRYPTED, HASH_TLVS, Image, ImageFlags, TlvType, endian_of, parse_header
 from bootwright.formats.mcuboot_trailer import (
     ESPRESSIF_MAX_SECTORS,
     MAGIC_ALIGN_8,
@@ -40,7 +40,6 @@ _OVERSIZED = {
 
 
 _NOT_CIPHERTEXT = ("flash.plaintext", "flash.erased", "flash.unknown", "flash.ciphertext.esp32")
-_ANY_BUILD = BootRules(pure=True, encrypted=True, compressed=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,13 +212,23 @@ def ciphertext_story(data: bytes, flash_key: bytes, address: int) -> str:
     return "" if first.code in _NOT_CIPHERTEXT else first.because
 
 
+def any_build(data: bytes) -> BootRules:
+    """Rules of the build that the image was made for, by its own TLVs."""
+    rules = BootRules(pure=True, encrypted=True, compressed=True)
+    try:
+        image = Image.parse(data)
+    except FormatError:
+        return rules
+    hashes = [HASH_TLVS[TlvType(tlv.type)] for tlv in image.unprotected if tlv.type in HASH_TLVS]
+    return replace(rules, hardware_key=bool(image.find(TlvType.PUBKEY)), hash_name=hashes[0] if hashes else None)
+
+
 def signers(data: bytes, keys: Sequence[tuple[str, PublicKey]], *, subject: str) -> tuple[Finding, ...]:
     """For each key whether it signed the image: a finding a key, pass or fail."""
     found: list[Finding] = []
+    rules = any_build(data)
     for name, key in keys:
-        last = verify_image(data, [key], subject=subject, rules=BootRules(pure=True, encrypted=True, compressed=True))[
-            -1
-        ]
+        last = verify_image(data, [key], subject=subject, rules=rules)[-1]
         words = f"{name} ({key.key_type} {key.key_hash().hex()[:16]}…)"
         if last.code == "image.signature.valid":
             found.append(passed("image.signed_by", subject, f"signed by {words}"))
