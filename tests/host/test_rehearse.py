@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ def played(project: Project) -> Rehearsal:
     return rehearse(prepare(project)).rehearsal
 
 
+@cache
+def built_in(mode: str = "development") -> Rehearsal:
+    return played(load_project(None, security_mode=mode))
+
+
 def burned(rehearsal: Rehearsal) -> list[list[str]]:
     """The fields of each eFuse program of the first boot, as the timeline has them."""
     step = next(step for step in rehearsal.steps if step.id == "first-boot")
@@ -25,7 +31,7 @@ def burned(rehearsal: Rehearsal) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    "chip", ["esp32", "esp32s2", "esp32s3", "esp32c3", "esp32c5", "esp32c6", "esp32c61", "esp32h2", "esp32p4"]
+    "chip", ["esp32", "esp32s2", "esp32s3", "esp32c5", "esp32c6", "esp32c61", "esp32h2", "esp32p4"]
 )
 def test_the_chain_holds_on_every_chip_with_separate_key_blocks(chip: str) -> None:
     mode, owner = ("release", "host") if chip in ("esp32", "esp32s3", "esp32h2") else ("development", "device")
@@ -74,7 +80,7 @@ RELEASE = [
 
 @pytest.mark.parametrize(("mode", "expected"), [("development", DEVELOPMENT), ("release", RELEASE)])
 def test_the_first_boot_burns_what_the_real_one_burns_in_its_order(mode: str, expected: list[list[str]]) -> None:
-    result = played(load_project(None, security_mode=mode))
+    result = built_in(mode)
     assert [sorted(fields) for fields in burned(result)] == [sorted(fields) for fields in expected]
     counter = next(fuse for fuse in result.fuses if fuse.name == "SPI_BOOT_CRYPT_CNT")
     assert (counter.block, counter.bit, counter.before, counter.after) == (
@@ -88,7 +94,7 @@ def test_the_first_boot_burns_what_the_real_one_burns_in_its_order(mode: str, ex
 
 
 def test_the_flash_is_plaintext_before_and_ciphertext_after() -> None:
-    result = played(load_project(None))
+    result = built_in()
     assert {run.content for run in result.before.runs} == {Content.ERASED, Content.PLAIN}
     for name, address, size in result.regions:
         inside = {
@@ -101,7 +107,7 @@ def test_the_flash_is_plaintext_before_and_ciphertext_after() -> None:
 
 
 def test_every_attack_names_a_check_that_the_chip_found() -> None:
-    result = played(load_project(None))
+    result = built_in()
     codes = {step.id: {finding.code for finding in step.findings} for step in result.steps if step.kind is Kind.ATTACK}
     assert codes["attack-bit-app"] == {"mcuboot.image.hash"}
     assert "rom.secure_boot.digest" in codes["attack-bit-bootloader"]

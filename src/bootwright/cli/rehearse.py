@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,10 +135,11 @@ def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
 
     columns = (BarColumn(bar_width=32), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, completed=-1)
+        task = progress.add_task("", total=total)
+        begun = count()
 
         def advance(title: str) -> None:
-            progress.update(task, advance=1, description=title)
+            progress.update(task, completed=next(begun), description=title)
 
         yield advance
 

@@ -71,7 +71,7 @@ def rehearse(inputs: Inputs, *, on_step: Callable[[str], None] = lambda title: N
         FormatError: a signed image does not fit its slot.
     """
     began = time.perf_counter()
-    world = _set_the_stage(inputs)
+    world = set_the_stage(inputs)
     steps: list[Step] = []
     broken = ""
     for act in ACTS:
@@ -102,7 +102,8 @@ def rehearse(inputs: Inputs, *, on_step: Callable[[str], None] = lambda title: N
     return Outcome(rehearsal, tuple(_artefacts(world)))
 
 
-def _set_the_stage(inputs: Inputs) -> World:
+def set_the_stage(inputs: Inputs) -> World:
+    """A new chip, and nothing done yet."""
     conf = inputs.project.conf
     machine = Machine(inputs.project.chip, flash_size=conf.flash_size, entropy=inputs.random)
     return World(inputs, Bench(machine, McubootPort(conf=conf, keys=(inputs.signing.public.der,))))

@@ -138,11 +138,11 @@ def counter_of(world: World, given: int | None, default: int) -> int | None:
 
 
 def bumped(version: str) -> str:
-    """The next revision."""
+    """The next revision, or the next minor or major version where that field is full."""
     parsed = ImageVersion.from_text(version)
     if parsed.revision < 0xFFFF:
         return f"{parsed.major}.{parsed.minor}.{parsed.revision + 1}"
-    return f"{parsed.major}.{min(parsed.minor + 1, 255)}.0"
+    return f"{parsed.major}.{parsed.minor + 1}.0" if parsed.minor < 0xFF else f"{min(parsed.major + 1, 0xFF)}.0.0"
 
 
 def lowered(version: str) -> str | None:
