@@ -25,5 +25,11 @@ for (const [inside, outside] of Object.entries(wish.folders)) {
   }
 }
 mp.FS.writeFile("/places.py", `WORDS = ${JSON.stringify(wish.argv)}\n`);
-mp.runPython(`import sys\nsys.path.insert(0, "/")\n`);
-mp.runPython(fs.readFileSync(wish.script, "utf8"));
+const paths = ["/", ...Object.keys(wish.folders)];
+mp.runPython(`import sys\nfor path in ${JSON.stringify(paths)}:\n    sys.path.insert(0, path)\n`);
+try {
+  mp.runPython(fs.readFileSync(wish.script, "utf8"));
+} catch (error) {
+  fs.writeSync(2, `${error.message}\n`);
+  process.exit(1);
+}

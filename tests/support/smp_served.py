@@ -120,6 +120,7 @@ class Served:
     pty: str
     tcp: str
     udp: str
+    station: Station
 
 
 @contextmanager
@@ -130,7 +131,7 @@ def served(build: Build | None = None, *, primary: bytes = b"", pin: bool = Fals
         board.flash.load(board.config.images[0].primary.address, primary)
     board.recovery_pin = pin
     station = Station(board)
-    ports = Served(board, station.add_pty(), station.add_tcp(0), station.add_udp(0))
+    ports = Served(board, station.add_pty(), station.add_tcp(0), station.add_udp(0), station)
     board.power_on()
     thread = threading.Thread(target=station.run)
     thread.start()

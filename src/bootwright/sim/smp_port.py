@@ -141,6 +141,10 @@ class Station:
         self._closers.append(server.close)
         return f"udp://{LOCAL}:{server.getsockname()[1]}"
 
+    def watch(self, descriptor: int, ready: Callable[[], None]) -> None:
+        """Call `ready` whenever there is something to read: a bench's switches, say."""
+        self._selector.register(descriptor, selectors.EVENT_READ, ready)
+
     def run(self) -> None:
         """Serve until `stop`."""
         while not self._stopped:
