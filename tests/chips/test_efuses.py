@@ -98,6 +98,7 @@ def test_a_cut_program_command_leaves_a_subset_and_spoils_a_reed_solomon_block()
     assert before.program_torn(4, KEY, landed=-1) == whole
     torn = before.program_torn(4, KEY, landed=(1 << 128) - 1)
     assert torn.block(4) == KEY[:16] + bytes(16)
+    assert torn.checks[4] == 0
     assert torn.spoiled(4)
     assert torn.program_torn(4, KEY, landed=-1) == whole
     parity_only = before.program_torn(4, KEY, landed=-1 << 256)
@@ -225,3 +226,17 @@ def test_reading_undoes_burning_for_every_field(name: str, data: st.DataObject) 
     value = data.draw(st.integers(0, (1 << width) - 1))
     after = efuses.program_fields({field.name: value})
     assert after.true_number(field.name) == value | efuses.true_number(field.name)
+
+
+def test_the_revision_of_the_esp32_lies_in_scattered_bits() -> None:
+    for revision, bits in ((0, (0, 0, 0)), (101, (1, 0, 1)), (300, (1, 1, 0)), (302, (1, 1, 2))):
+        efuses = Efuses.blank(load_chip("esp32"), revision=revision)
+        found = tuple(efuses.number(name) for name in ("CHIP_VER_REV1", "CHIP_VER_REV2", "WAFER_VERSION_MINOR"))
+        assert found == bits
+        assert Efuses.holding(efuses.chip, {0: efuses.block(0)}).revision == revision
+
+
+def test_a_minor_revision_may_be_split_over_two_fields() -> None:
+    efuses = Efuses.blank(load_chip("esp32c3"), revision=111)
+    assert (efuses.number("WAFER_VERSION_MINOR_LO"), efuses.number("WAFER_VERSION_MINOR_HI")) == (3, 1)
+    assert Efuses.holding(efuses.chip, {1: efuses.block(1)}).revision == 111

@@ -225,3 +225,39 @@ def test_digests_that_the_rom_can_use() -> None:
 def test_an_override_of_no_mistake_is_refused() -> None:
     with pytest.raises(RefusedError, match="no mistake called 'brick-me'"):
         known_names(["brick-me"])
+
+
+def missing(efuses: Efuses) -> set[str]:
+    return {f.subject for f in check_release(efuses) if f.verdict is Verdict.FAIL}
+
+
+def test_release_mode_asks_the_c2_to_hide_the_half_or_the_whole_that_holds_the_key() -> None:
+    half = KeyWish("KEY0", KEY[:16], "XTS_AES_128_KEY_DERIVED_FROM_128_EFUSE_BITS", read_protect=False)
+    assert {"RD_DIS.KEY0.LOW"} <= missing(chip("esp32c2", half))
+    assert not {"RD_DIS.KEY0.LOW", "RD_DIS.BLOCK1"} & missing(chip("esp32c2", half, **{"RD_DIS.KEY0.LOW": 1}))
+    whole = KeyWish("KEY0", KEY, "XTS_AES_128_KEY", read_protect=False)
+    assert {"RD_DIS.KEY0.LOW"} <= missing(chip("esp32c2", whole, **{"RD_DIS.KEY0.LOW": 1}))
+    assert {"WR_DIS.BLOCK_KEY0"} <= missing(chip("esp32c2"))
+    assert {"RD_DIS.BLOCK1", "WR_DIS.BLOCK1", "WR_DIS.BLOCK2"} <= missing(chip("esp32"))
+
+
+def test_release_mode_asks_the_c5_to_settle_on_a_hash() -> None:
+    assert "WR_DIS.SECURE_BOOT_SHA384_EN" in missing(chip("esp32c5"))
+    assert "WR_DIS.SECURE_BOOT_SHA384_EN" not in missing(chip("esp32c5", SECURE_BOOT_SHA384_EN=1))
+    assert "WR_DIS.SECURE_BOOT_SHA384_EN" not in missing(chip("esp32p4"))
+
+
+def test_release_mode_knows_secure_boot_v1() -> None:
+    v1 = chip("esp32", KeyWish("secure_boot_v1", KEY), revision=100, ABS_DONE_0=1)
+    assert not {"ABS_DONE_1", "UART_DOWNLOAD_DIS", "WR_DIS.RD_DIS", "RD_DIS.BLOCK2"} & missing(v1)
+    open_key = chip("esp32", KeyWish("secure_boot_v1", KEY, read_protect=False), revision=100, ABS_DONE_0=1)
+    assert "RD_DIS.BLOCK2" in missing(open_key)
+
+
+def test_release_mode_asks_for_readable_filled_and_frozen_digests() -> None:
+    bare = KeyWish("KEY1", DIGEST, "SECURE_BOOT_DIGEST0", write_protect=False)
+    assert "WR_DIS.BLOCK_KEY1" in missing(chip("esp32c3", bare))
+    assert "WR_DIS.BLOCK_KEY1" not in missing(chip("esp32c3", SB))
+    assert "KEY1" in missing(chip("esp32c3", SB, **{"RD_DIS.BLOCK_KEY1": 1}))
+    assert "KEY1" in missing(chip("esp32c3", KEY_PURPOSE_1=9))
+    assert "WR_DIS.KEY_PURPOSE_1" in missing(chip("esp32c3", KEY_PURPOSE_1=9))
