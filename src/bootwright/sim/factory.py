@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from bootwright.chips.chip import Chip
+from bootwright.chips.coding import crc8
 from bootwright.chips.efuses import Efuses
 from bootwright.errors import RefusedError
 
@@ -17,23 +18,13 @@ def factory_efuses(chip: Chip, *, mac: bytes, revision: int | None = None) -> Ef
     """Revision and MAC address with what guards it, and what the ROM's clocks need."""
     efuses = Efuses.blank(chip, revision=revision, mac=mac)
     burned = {number: efuses.bits[number] for number in range(len(chip.blocks))}
-    extra = {"MAC_CRC": mac_crc(mac), "CLK8M_FREQ": _CLK8M_FREQ, "MAC_EXT": 0xFEFF}
+    extra = {"MAC_CRC": crc8(mac), "CLK8M_FREQ": _CLK8M_FREQ, "MAC_EXT": 0xFEFF}
     for name, value in extra.items():
         if chip.has_field(name, revision=efuses.revision):
             field = chip.field(name, revision=efuses.revision)
             burned[field.block] |= field.place(value)
     blocks = {number: bits.to_bytes(chip.blocks[number].size, "little") for number, bits in burned.items()}
     return Efuses.holding(chip, blocks, revision=efuses.revision)
-
-
-def mac_crc(mac: bytes) -> int:
-    """The CRC-8 that guards the ESP32's MAC address (`esp_crc8`: polynomial 0x31, reflected)."""
-    crc = 0
-    for byte in mac:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x8C if crc & 1 else 0)
-    return crc
 
 
 def draw_mac() -> bytes:
