@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootwright.chips.chip import CHIP_NAMES, load_chip
+from bootwright.chips.coding import crc8
 from bootwright.errors import FormatError, RefusedError
 from bootwright.sim.chip_file import STATE_AT, ChipState, chip_path, create_chip_file, open_chip_file
 from bootwright.sim.factory import draw_mac, factory_efuses, parse_mac, parse_revision
