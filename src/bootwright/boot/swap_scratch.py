@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bootwright.boot.header import HEADER_SIZE, Header, parse_header
+from bootwright.boot.header import HEADER_SIZE, U32, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import halted
@@ -180,13 +180,16 @@ def swap_run(loader: Loader, status: Status, copy_size: int) -> Program[None]:
 
 
 def _swap_group(loader: Loader, status: Status, first: int, size: int) -> Program[None]:
-    """boot_swap_sectors: secondary to scratch, primary to secondary, scratch to primary."""
+    """boot_swap_sectors: secondary to scratch, primary to secondary, scratch to primary.
+
+    Sizes are 32-bit: a corrupt swap size that leads into the trailer wraps them, as in the C code.
+    """
     layout = loader.layout
     offset = layout.sector_offset(loader.image, PRIMARY, first)
     trailer_sector = layout.first_trailer_sector(loader.image, PRIMARY) * layout.sector_size
     copy = size
     if offset + size > trailer_sector:
-        copy = loader.place(PRIMARY).area.size - offset - layout.trailer_size
+        copy = (loader.place(PRIMARY).area.size - offset - layout.trailer_size) & U32
         copy = min(copy, loader.scratch.status_offset)
     status.use_scratch = status.idx == 1 and copy != size
     for state, step in ((1, _fill_scratch), (2, _fill_secondary), (3, _fill_primary)):
@@ -221,7 +224,7 @@ def _fill_secondary(loader: Loader, status: Status, offset: int, size: int, copy
     if status.idx == 1:
         yield from loader.scramble_trailer(secondary, "erase secondary trailer")
         if status.use_scratch:
-            erase = layout.first_trailer_sector(loader.image, SECONDARY) * layout.sector_size - offset
+            erase = (layout.first_trailer_sector(loader.image, SECONDARY) * layout.sector_size - offset) & U32
     if erase > 0:
         yield from loader.must_erase(secondary, offset, erase, "erase secondary")
     loader.mark("scratch 2: copy", status)
@@ -237,7 +240,7 @@ def _fill_primary(loader: Loader, status: Status, offset: int, size: int, copy: 
     loader.mark("scratch 3: erase primary", status)
     if status.use_scratch:
         yield from loader.scramble_trailer(primary, "erase primary trailer")
-        erase = layout.first_trailer_sector(loader.image, PRIMARY) * layout.sector_size - offset
+        erase = (layout.first_trailer_sector(loader.image, PRIMARY) * layout.sector_size - offset) & U32
     if erase > 0:
         yield from loader.must_erase(primary, offset, erase, "erase primary")
     loader.mark("scratch 3: copy", status)
