@@ -1,0 +1,32 @@
+"""What images must know of a chip's address space; see data/memory.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+
+from bootwright.chips.chip import load_chip
+from bootwright.formats.esp_elf import ImageTarget
+
+_MEMORY = Path(__file__).parent / "data" / "memory.toml"
+
+
+@cache
+def image_target(name: str) -> ImageTarget:
+    """The chip of that name, as a target for images.
+
+    Raises:
+        RefusedError: there is no such chip.
+    """
+    chip = load_chip(name)
+    row = tomllib.loads(_MEMORY.read_text())[chip.name]
+    return ImageTarget(
+        title=chip.title,
+        chip_id=chip.chip_id,
+        flash=tuple(range(start, end) for start, end in row["flash"]),
+        borders=tuple(row["borders"]),
+        mmu_page_sizes=tuple(row["mmu_page_sizes"]),
+        flash_frequencies=dict(row["flash_frequencies"]),
+        fills_last_page=row.get("fills_last_page", False),
+    )
