@@ -21,7 +21,7 @@ from bootwright.chips.snapshots import (
     token,
     virtual,
 )
-from bootwright.chips.summary import summary
+from bootwright.chips.summary import field_rows, summary
 from bootwright.errors import FormatError, NotModelledError, SiliconError
 
 KEY = bytes(range(32))
@@ -139,6 +139,31 @@ def test_the_wrong_chip_is_refused() -> None:
         read_state(bytes(512), chip=chip)
     with pytest.raises(FormatError, match="found 124 bytes, expected 336 and then zeros for ESP32-C3"):
         read_state(bytes(124), chip=load_chip("esp32c3"))
+
+
+JUNK: st.SearchStrategy[object] = (
+    st.none() | st.integers(-1, 300) | st.text(max_size=4) | st.lists(st.integers(0, 99), max_size=2) | st.just({})
+)
+
+
+@given(st.data())
+def test_a_damaged_snapshot_is_read_or_refused_and_nothing_else(data: st.DataObject) -> None:
+    values = json.loads(snapshot(Efuses.blank(load_chip("esp32c3")).program(4, KEY).program(4, b"\xff").hiding()))
+    values["unknown"] = [4]
+    values[data.draw(st.sampled_from(sorted(values)))] = data.draw(JUNK)
+    with contextlib.suppress(FormatError):
+        assert field_rows(read_state(json.dumps(values).encode()))
+
+
+@given(st.data())
+def test_a_damaged_summary_is_read_or_refused_and_nothing_else(data: st.DataObject) -> None:
+    values = summary(Efuses.blank(load_chip("esp32c3")))
+    row = values[data.draw(st.sampled_from(sorted(values)))]
+    row[data.draw(st.sampled_from(sorted(row)))] = data.draw(JUNK)
+    with contextlib.suppress(FormatError):
+        assert field_rows(
+            read_state(json.dumps(values).encode(), chip=data.draw(st.sampled_from([None, load_chip("esp32")])))
+        )
 
 
 @given(st.binary(max_size=600))

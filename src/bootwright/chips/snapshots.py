@@ -189,9 +189,14 @@ def parse_snapshot(values: Mapping[str, Any], *, where: str = "snapshot") -> Efu
         checks = {int(n): bytes.fromhex(text) for n, text in values.get("checks", {}).items()}
         if len(blocks) != len(chip.blocks) or any(len(data) > chip.blocks[n].size for n, data in blocks.items()):
             raise FormatError(f"{where}: the blocks are not those of {chip.title}", "restore the file from a backup")
-        state = Efuses.holding(chip, blocks, revision=int(values["revision"]))
+        if not 0 <= (revision := int(values["revision"])) < 10000:
+            raise FormatError(f"{where}: found revision {revision}, expected major * 100 + minor", "correct the file")
+        state = Efuses.holding(chip, blocks, revision=revision)
         latch = bytes.fromhex(values["latch"]) if "latch" in values else None
-        return state.restored(checks=checks, latch=latch, unknown=frozenset(map(int, values.get("unknown", ()))))
+        unknown = frozenset(map(int, values.get("unknown", ())))
+        if not unknown <= blocks.keys() or not checks.keys() <= blocks.keys():
+            raise FormatError(f"{where}: names blocks that {chip.title} has not", "restore the file from a backup")
+        return state.restored(checks=checks, latch=latch, unknown=unknown)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(f"{where}: {error!r} is not as it must be", "restore the file from a backup") from error
 

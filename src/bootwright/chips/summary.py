@@ -30,7 +30,10 @@ def parse_summary(values: Mapping[str, Any], *, chip: Chip | None = None, where:
     chip = chip or _chip_of(rows, where)
     blocks = [0] * len(chip.blocks)
     for name, row in rows.items():
-        blocks[chip.block(row["block"]).number] |= _bits(row, f"{where}: {name}")
+        number = row["block"]
+        if number >= len(blocks) or (bits := _bits(row, f"{where}: {name}")) >> 8 * chip.blocks[number].size:
+            raise FormatError(f"{where}: {name} lies outside the blocks of {chip.title}", "name the right chip")
+        blocks[number] |= bits
     content = {n: bits.to_bytes(chip.blocks[n].size, "little") for n, bits in enumerate(blocks)}
     return Efuses.holding(chip, content).hiding()
 
@@ -162,12 +165,19 @@ def _value(efuses: Efuses, field: Field, raw: int, width: int) -> object:
 
 def _rows(values: Mapping[str, Any], where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, row in values.items():
-        if not isinstance(row, dict) or not {"block", "bit_len", "raw_value", "word"} <= row.keys():
+        if not isinstance(row, dict) or not _is_row(row):
             raise FormatError(
                 f"{where}: {name!r} is no field of an espefuse summary", "make it with `espefuse summary --format json`"
             )
         if row["word"] is not None:
             yield name, row
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    """Whether it says where its bits lie; derived fields have no place (`word` is null)."""
+    places = [row.get(key) for key in ("block", "word", "pos")]
+    derived = "word" in row and row["word"] is None
+    return "raw_value" in row and (derived or all(isinstance(at, int) and 0 <= at < 256 for at in places))
 
 
 def _chip_of(rows: Mapping[str, Mapping[str, Any]], where: str) -> Chip:
