@@ -9,14 +9,21 @@ import pytest
 
 from bootwright.errors import NotModelledError, RefusedError
 from bootwright.finding import Verdict, failed
+from bootwright.formats.keys import KeyType, PrivateKey, generate_key
 from bootwright.host.project import Project, load_project, parse_project
 from bootwright.host.rehearsal import Content, Kind, Rehearsal, Step
 from bootwright.host.rehearse import ACTS, STEP_IDS, keep_artefacts, prepare, rehearse
 from bootwright.host.report import badge, headline
 
 
+@cache
+def secure_boot_key(key_type: KeyType) -> PrivateKey:
+    return generate_key(key_type)  # RSA keys are slow to make; one for all tests will do
+
+
 def played(project: Project) -> Rehearsal:
-    return rehearse(prepare(project)).rehearsal
+    inputs = prepare(project)
+    return rehearse(replace(inputs, given_secure_boot=secure_boot_key(inputs.secure_boot_type))).rehearsal
 
 
 @cache
