@@ -178,14 +178,15 @@ def draw_table(rehearsal: Rehearsal, console: Console) -> None:
 
 
 def _why(step: Step) -> Text:
-    """What deserves attention, or else the first finding and the codes of the others."""
+    """What deserves attention; else what an attack met first, and what a legitimate step ended with."""
     from rich.text import Text
 
     from bootwright.finding import Verdict
 
     text = Text()
     attention = [finding for finding in step.findings if finding.verdict is not Verdict.PASS]
-    for number, finding in enumerate(attention or step.findings[:1]):
+    telling = step.findings[:1] if step.kind == "attack" else step.findings[-1:]
+    for number, finding in enumerate(attention or telling):
         text.append("\n" if number else "")
         text.append(f"{finding.subject}: {finding.because}")
         text.append(f"  {finding.code}", style="dim")

@@ -164,6 +164,7 @@ def plaintext_over_encrypted(world: World, notes: Notes) -> None:
     for region, data in ((world.primary, world.running), (world.bench.conf.bootloader, world.bootloader)):
         what = f"The rightly signed plaintext of the {region.name} written raw to {region.address:#x}."
         strike(world, notes, what, partial(Bench.flash_raw, address=region.address, data=data))
+    notes.tell("Through the decryption unit plaintext reads as noise.")
 
 
 def moved_slot(world: World, notes: Notes) -> None:
@@ -176,6 +177,7 @@ def moved_slot(world: World, notes: Notes) -> None:
         f"to {world.primary.address:#x}."
     )
     strike(world, notes, what, lambda copy: copy.flash_raw(world.primary.address, moved))
+    notes.tell("The address goes into the cipher: elsewhere the same bytes read as noise.")
 
 
 def readout(world: World, notes: Notes) -> None:
