@@ -51,13 +51,56 @@ ROM_BANNERS: dict[str, tuple[list[str], str]] = {
     "esp32": (["ets Jul 29 2019 12:21:46"], "espruino/Espruino#2370"),
     "esp32s2": (["ESP-ROM:esp32s2-rc4-20191025", "Build:Oct 25 2019"], ""),
     "esp32s3": (["ESP-ROM:esp32s3-20210327", "Build:Mar 27 2021"], "espressif/esp-idf#15959"),
-    "esp32c2": (["ESP-ROM:esp8684-api2-20220127", "Build:Jan 27 2022"], ""),
+    "esp32c2": (["ESP-ROM:esp8684-api2-20220127", "Build:Jan 27 2022"], "wildekek/rdtech-esphome#10"),
     "esp32c3": (["ESP-ROM:esp32c3-api1-20210207", "Build:Feb  7 2021"], "mcu-tools/mcuboot#2221"),
     "esp32c5": (["ESP-ROM:esp32c5-eco2-20250121", "Build:Jan 21 2025"], "espressif/esp-idf#18299"),
     "esp32c6": (["ESP-ROM:esp32c6-20220919", "Build:Sep 19 2022"], "adafruit/circuitpython#10994"),
     "esp32c61": (["ESP-ROM:esp32c61"], ""),
     "esp32h2": (["ESP-ROM:esp32h2-20221101", "Build:Nov  1 2022"], ""),
     "esp32p4": (["ESP-ROM:esp32p4-eco5-20250430", "Build:Apr 30 2025"], "wokwi/wokwi-features#1067"),
+}
+
+#: How the ROM of silicon before a revision differs: the revision, its first lines, the public log.
+OLDER_ROM = {"esp32": {"before": 300, "banner": ["ets Jun  8 2016 00:22:57"], "seen": "espressif/esp-idf#4589"}}
+
+#: The strapping word of a boot from flash, and how the ROM names resets: [words, public log].
+RTC = {"power_on": ["0x1 (POWERON)", ""], "software": ["0x3 (RTC_SW_SYS_RST)", ""]}
+LP = {"power_on": ["0x1 (POWERON)", ""], "software": ["0x3 (LP_SW_HPSYS)", ""]}
+ROM_RESETS: dict[str, tuple[int, dict[str, list[str]]]] = {
+    "esp32": (
+        0x13,
+        {
+            "power_on": ["0x1 (POWERON_RESET)", "schmurtzm/MrDiy-Audio-Notifier#28"],
+            "software": ["0x3 (SW_RESET)", "sidddy/flora#14"],
+            "watchdog": ["0x10 (RTCWDT_RTC_RESET)", "schmurtzm/MrDiy-Audio-Notifier#28"],
+        },
+    ),
+    "esp32s2": (0x8, RTC | {"watchdog": ["0x7 (TG0WDT_SYS_RST)", ""]}),
+    "esp32s3": (0x8, RTC | {"watchdog": ["0x7 (TG0WDT_SYS_RST)", "espressif/esp-idf#12281"]}),
+    "esp32c2": (0xC, RTC | {"watchdog": ["0x7 (TG0WDT_SYS_RST)", ""]}),
+    "esp32c3": (
+        0xC,
+        {
+            "power_on": ["0x1 (POWERON)", "apache/nuttx#10089"],
+            "software": ["0x3 (RTC_SW_SYS_RST)", "espressif/esp-idf#10247"],
+            "watchdog": ["0x7 (TG0WDT_SYS_RST)", "esphome/issues#2420"],
+        },
+    ),
+    "esp32c5": (0x18, LP | {"watchdog": ["0x7 (TG0_WDT_HPSYS)", "martin-ger/esp32_nat_router#225"]}),
+    "esp32c6": (
+        0x8,
+        LP | {"power_on": ["0x1 (POWERON)", "adafruit/circuitpython#10994"], "watchdog": ["0x7 (TG0_WDT_HPSYS)", ""]},
+    ),
+    "esp32c61": (0x8, LP | {"watchdog": ["0x7 (TG0_WDT_HPSYS)", ""]}),
+    "esp32h2": (0x8, LP | {"watchdog": ["0x7 (TG0_WDT_HPSYS)", ""]}),
+    "esp32p4": (
+        0x30F,
+        {
+            "power_on": ["0x1 (POWERON)", "espressif/esp-idf#14979"],
+            "software": ["0x3 (SW_SYS_RESET)", ""],
+            "watchdog": ["0x7 (HP_SYS_HP_WDT_RESET)", "espressif/esp-idf#18294"],
+        },
+    ),
 }
 
 #: Fields whose bits every revision has, and from which revision on the silicon heeds them.
@@ -484,7 +527,11 @@ def chip_toml(idf: Idf, chip: str, rows: list[Row]) -> str:
     text += table("secure_boot", secure_boot(chip, caps, rows))
     text += table("flash_encryption", flash_encryption(idf, chip, caps))
     banner, seen = ROM_BANNERS[chip]
-    text += table("rom", {"banner": banner, "seen": seen})
+    boot, resets = ROM_RESETS[chip]
+    text += table("rom", {"banner": banner, "seen": seen, "boot": boot})
+    text += table("rom.resets", dict(resets))
+    if chip in OLDER_ROM:
+        text += table("rom.older", dict(OLDER_ROM[chip]))
     text += table("memory", memory(idf, chip, caps))
     serial_jtag, otg = caps.get("SOC_USB_SERIAL_JTAG_SUPPORTED"), caps.get("SOC_USB_OTG_SUPPORTED")
     text += table("usb", {"serial_jtag": bool(serial_jtag), "otg": bool(otg)})

@@ -132,11 +132,23 @@ class FlashEncryption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OlderRom:
+    """The mask ROM of silicon before a revision."""
+
+    before: int
+    banner: tuple[str, ...]
+    seen: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rom:
-    """What the mask ROM says."""
+    """What the mask ROM says; `seen` is a public log that shows its words, empty where none was found."""
 
     banner: tuple[str, ...]  #: its first lines
-    seen: str  #: the public log in which these lines were seen, empty when none was found
+    seen: str
+    boot: int  #: the strapping word of a boot from flash
+    resets: Mapping[str, tuple[str, str]]  #: power_on, software, watchdog → what the ROM calls the reset, seen
+    older: OlderRom | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +320,7 @@ def load_chip(name: str) -> Chip:
         bootloader_limit=table["bootloader_limit"],
         secure_boot=SecureBoot(**_tuples(table["secure_boot"])),
         flash_encryption=FlashEncryption(**_tuples(table["flash_encryption"])),
-        rom=Rom(**_tuples(table["rom"])),
+        rom=_rom(table["rom"]),
         memory=Memory(**_tuples(table["memory"])),
         usb=Usb(**table["usb"]),
         keys=Keys(**_tuples(table["keys"])),
@@ -319,6 +331,17 @@ def load_chip(name: str) -> Chip:
         blocks=tuple(_block(row) for row in efuse["blocks"]),
         fields=fields,
         by_name=by_name,
+    )
+
+
+def _rom(table: dict[str, Any]) -> Rom:
+    older = table.get("older")
+    return Rom(
+        banner=tuple(table["banner"]),
+        seen=table["seen"],
+        boot=table["boot"],
+        resets={cause: (words, seen) for cause, (words, seen) in table["resets"].items()},
+        older=None if older is None else OlderRom(**_tuples(older)),
     )
 
 

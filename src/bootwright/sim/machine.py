@@ -23,7 +23,7 @@ from bootwright.flash import Erase, FlashOp, NorFlash, Write
 from bootwright.sim.board import Bootloader, BurnEfuse, Ended, Outcome, Steps, T
 from bootwright.sim.console import ConsoleLine
 from bootwright.sim.encrypted_flash import EncryptedFlash, cipher_of, is_encryption_on
-from bootwright.sim.rom_boot import RomRun, boot_rom
+from bootwright.sim.rom_boot import Cause, RomRun, boot_rom
 
 #: deliberate resets in a row before the machine calls it a loop
 MOST_RESETS = 8
@@ -121,11 +121,11 @@ class Machine:
         """The flash as the CPU would see it after a reset now."""
         return EncryptedFlash.at_reset(self.flash, self.efuses)
 
-    def boot_once(self, bootloader: Bootloader, *, cut: Cut | None = None) -> BootReport:
+    def boot_once(self, bootloader: Bootloader, *, cut: Cut | None = None, cause: Cause = Cause.POWER_ON) -> BootReport:
         """Power on and run to the first end: application, reset, panic, refusal or loss of power."""
         self.efuses = self.efuses.latched()
         before = self.efuses
-        powered = _Powered(self, cut)
+        powered = _Powered(self, cut, cause)
         try:
             ended = powered.run(bootloader)
         except PowerLost:
@@ -149,16 +149,17 @@ class Machine:
         """
         boots = [self.boot_once(bootloader, cut=cut)]
         while boots[-1].outcome is Outcome.RESET and boots[-1].failure is None and len(boots) < MOST_RESETS:
-            boots.append(self.boot_once(bootloader))
+            boots.append(self.boot_once(bootloader, cause=Cause.SOFTWARE))
         return _joined(boots)
 
 
 class _Powered:
     """The machine between power-on and its first end: performs, records and cuts what the code yields."""
 
-    def __init__(self, machine: Machine, cut: Cut | None) -> None:
+    def __init__(self, machine: Machine, cut: Cut | None, cause: Cause) -> None:
         self._machine = machine
         self._cut = cut
+        self._cause = cause
         self._decrypting = is_encryption_on(machine.efuses)
         self._view = EncryptedFlash(machine.flash, cipher_of(machine.efuses), decrypting=self._decrypting)
         self.rom_findings: list[Finding] = []
@@ -196,7 +197,7 @@ class _Powered:
     def run(self, bootloader: Bootloader) -> Ended:
         if self._machine.straps is Straps.DOWNLOAD and not self._download_disabled():
             return Ended(outcome=Outcome.DOWNLOAD)
-        rom = RomRun(self.chip, self._view, self.efuses, self.rom_findings, self.console)
+        rom = RomRun(self.chip, self._view, self.efuses, self._cause, self.rom_findings, self.console)
         if not self._drive(boot_rom(rom)):
             return Ended(outcome=Outcome.ROM_REFUSED)
         return self._drive(bootloader.run(self))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from bootwright.chips.chip import Chip
 from bootwright.chips.efuses import Efuses
@@ -28,7 +29,7 @@ from bootwright.sim.signature_check import BlockFault, CheckedBlock, check_block
 MOST_READ = 0x4_0000  #: more than any bootloader that a ROM loads
 
 # public logs that show the words
-_SEEN_INVALID_HEADER = "FreeRTOS/iot-reference-esp32#118"
+_SEEN_INVALID_HEADER = "espressif/esp-idf#12281"
 _SEEN_READ_ERROR = "espressif/esp-idf#4949"
 _SEEN_CHECKSUM = "espressif/esp-idf#4717"
 _SEEN_HASH = "platformio/platform-espressif32#821"
@@ -36,6 +37,14 @@ _SEEN_LOAD = "mcu-tools/mcuboot#2221"
 _SEEN_V2 = "espressif/esp-idf#15959"
 _SEEN_DIGEST = "espressif/esp-idf#8414"
 _SEEN_TOO_LARGE = "mcu-tools/mcuboot#1249"
+
+
+class Cause(StrEnum):
+    """Why the chip came out of reset."""
+
+    POWER_ON = "power_on"
+    SOFTWARE = "software"  #: the bootloader asked for it
+    WATCHDOG = "watchdog"  #: the boot before went nowhere
 
 
 class RomRefused(Exception):  # noqa: N818 - an outcome of the ROM, not an error of the caller
@@ -53,6 +62,7 @@ class RomRun:
     chip: Chip
     flash: Flash  #: through the decryption unit
     efuses: Efuses
+    cause: Cause = Cause.POWER_ON
     findings: list[Finding] = field(default_factory=list)
     console: list[ConsoleLine] = field(default_factory=list)
 
@@ -67,8 +77,7 @@ class RomRun:
 
 def boot_rom(run: RomRun) -> Steps[bool]:
     """Check the bootloader and load it; False means that the ROM resets instead. Only key revocation burns."""
-    for line in run.chip.rom.banner:
-        run.say(line, run.chip.rom.seen)
+    _greet(run)
     try:
         image = _load(run)
         yield from _secure_boot(run, image)
@@ -77,6 +86,20 @@ def boot_rom(run: RomRun) -> Steps[bool]:
         return False
     run.say(f"entry {image.header.entry_addr:#010x}", _SEEN_LOAD)
     return True
+
+
+def _is_older(run: RomRun) -> bool:
+    older = run.chip.rom.older
+    return older is not None and run.efuses.revision < older.before
+
+
+def _greet(run: RomRun) -> None:
+    rom = run.chip.rom
+    source = rom.older if rom.older is not None and _is_older(run) else rom
+    for line in source.banner:
+        run.say(line, source.seen)
+    words, seen = rom.resets[run.cause]
+    run.say(f"rst:{words},boot:{rom.boot:#x} (SPI_FAST_FLASH_BOOT)", seen)
 
 
 def _load(run: RomRun) -> EspImage:
@@ -98,16 +121,18 @@ def _load(run: RomRun) -> EspImage:
 
 def _no_magic(run: RomRun, data: bytes) -> RomRefused:
     word = int.from_bytes(data[:4], "little")
-    if run.chip.flash_encryption.algorithm == "esp32":
+    if _is_older(run):
         run.say("flash read err, 1000", _SEEN_READ_ERROR)
         run.say("ets_main.c 371", _SEEN_READ_ERROR)
     else:
         run.say(f"invalid header: {word:#010x}", _SEEN_INVALID_HEADER)
     counter = run.efuses.number(run.chip.flash_encryption.counter_field)
     view = "decrypted" if counter.bit_count() & 1 else "plain, flash encryption being off"
+    older = ", for which silicon before v3.0 says 'flash read err, 1000'" if run.chip.rom.older else ""
     return run.refuse(
         "rom.image.magic",
-        f"the flash at {run.chip.bootloader_offset:#x} reads {word:#010x} ({view}), expected the magic byte 0xe9",
+        f"the flash at {run.chip.bootloader_offset:#x} reads {word:#010x} ({view}), expected the magic byte"
+        f" 0xe9{older}",
         "flash the bootloader as the chip reads it: ciphertext for this key and address when encryption is on,"
         " plaintext when it is off",
     )
