@@ -249,10 +249,11 @@ class _Walk:
         self.case = case
         self.digests: dict[str, bytes] = {}
         self.pure = case.rules.pure and any(tlv.type == TlvType.SIG_PURE for tlv in _quietly(case))
-        self.hash_name = case.rules.hash_name or _expected_hash(case.keys)
+        self.hash_name = case.rules.hash_name or ("sha512" if self.pure else _expected_hash(case.keys))
         self.signature_types = frozenset(
             type_ for type_, key_types in SIGNATURE_KEYS.items() if any(key.key_type in key_types for key in case.keys)
         )
+        self.allowed = ALLOWED_UNPROTECTED | _also_allowed(case.rules)
         self.hash_seen = ""
         self.key: PublicKey | None = None
         self.unknown_key = b""
@@ -260,8 +261,7 @@ class _Walk:
 
     def take(self, tlv: TlvAt) -> list[Finding]:
         """Look at one TLV; a failure ends the walk."""
-        allowed = tlv.protected or tlv.type in ALLOWED_UNPROTECTED
-        if not allowed and not (tlv.type == TlvType.SIG_PURE and self.case.rules.pure):
+        if not tlv.protected and tlv.type not in self.allowed:
             return self.case.fail(
                 "image.tlv.not_allowed",
                 f"found a TLV of type {tlv.type:#06x} ({tlv_name(tlv.type)}) in the unprotected area, "
@@ -349,8 +349,8 @@ class _Walk:
             stored = hashlib.sha256(stored).digest()
         elif self.case.keys:
             if tlv.length > (longest := len(self._key_hash(self.case.keys[0]))):
-                because = f"found a KEYHASH of {tlv.length} bytes, expected at most {longest}"
-                return self.case.fail("image.key.length", because, "the TLV area is damaged")
+                because = f"found a KEYHASH of {tlv.length} bytes, expected at most {longest} of {self.hash_name}"
+                return self.case.fail("image.key.length", because, "sign with the hash that the bootloader computes")
             self.key = next((key for key in self.case.keys if self._key_hash(key).startswith(stored)), None)
         if self.key is None:
             self.unknown_key = stored
@@ -398,6 +398,11 @@ def strip_padding(signature: bytes) -> bytes:
         return signature
     end = signature[1] + 2
     return signature[:end] if not any(signature[end:]) else signature
+
+
+def _also_allowed(rules: BootRules) -> frozenset[TlvType]:
+    pure = {TlvType.SIG_PURE} if rules.pure else set()
+    return frozenset(pure | ({TlvType.ENCX25519_SHA512} if rules.encrypted else set()))
 
 
 def _expected_hash(keys: Sequence[PublicKey]) -> str:

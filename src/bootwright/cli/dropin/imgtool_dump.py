@@ -165,11 +165,16 @@ def _base64(data: bytes, indent: str) -> list[str]:
     return [indent + line for line in base64.encodebytes(data).decode().splitlines()] or [indent.rstrip()]
 
 
+#: text that YAML 1.1 takes for text without quotes
+_PLAIN = re.compile(r"\w[\w./+-]*\.[A-Za-z]\w*|[A-Za-z_][\w./+-]*|\d+\.\d+\.\d+\+\d+", re.ASCII)
+_OTHER_TYPES = {"yes", "no", "y", "n", "true", "false", "on", "off", "null"}
+
+
 def _scalar(value: object) -> str:
     text = str(value)
-    if isinstance(value, str) and (not re.fullmatch(r"[A-Za-z_/.][\w./+-]*|\d+\.\d+\.\d+\+\d+", text)):
-        return "'" + text.replace("'", "''") + "'"
-    return text
+    if not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _OTHER_TYPES):
+        return text
+    return "'" + text.replace("'", "''") + "'"
 
 
 def as_text(info: Info) -> str:
