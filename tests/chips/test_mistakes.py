@@ -241,6 +241,11 @@ def test_release_mode_asks_the_c2_to_hide_the_half_or_the_whole_that_holds_the_k
     assert {"RD_DIS.BLOCK1", "WR_DIS.BLOCK1", "WR_DIS.BLOCK2"} <= missing(chip("esp32"))
 
 
+def test_release_mode_speaks_of_fields_by_their_first_name() -> None:
+    assert "DIS_PAD_JTAG" in missing(chip("esp32s3"))
+    assert "HARD_DIS_JTAG" in missing(chip("esp32s2"))
+
+
 def test_release_mode_asks_the_c5_to_settle_on_a_hash() -> None:
     assert "WR_DIS.SECURE_BOOT_SHA384_EN" in missing(chip("esp32c5"))
     assert "WR_DIS.SECURE_BOOT_SHA384_EN" not in missing(chip("esp32c5", SECURE_BOOT_SHA384_EN=1))

@@ -116,6 +116,13 @@ def test_a_dry_run_burns_nothing(bench: Bench) -> None:
     assert not path.with_name("esp32c3.json.journal").exists()
 
 
+def test_a_plan_says_what_freezes_along(bench: Bench) -> None:
+    said = bench.say("write-protect", bench.blank(), "DIS_TWAI", "--dry-run", "--allow", "frozen-early")
+    assert "freezes for ever: DIS_ICACHE, DIS_USB_JTAG, DIS_DOWNLOAD_ICACHE" in said.out
+    said = bench.say("write-protect", bench.blank(), "KEY0", "--dry-run", "--json")
+    assert said.answer["freezes"] == ["KEY0"]
+
+
 def test_json_asks_no_question(bench: Bench) -> None:
     said = bench.say("burn-efuse", bench.blank(), "DIS_DIRECT_BOOT", "1", "--json")
     assert said.code == 7

@@ -72,6 +72,16 @@ class BurnPlan:
     keys: tuple[KeyWish, ...] = ()
 
 
+def newly_frozen(plan: BurnPlan) -> tuple[str, ...]:
+    """The fields that nobody can burn any more after the plan, whether or not they are burned by then."""
+    before = plan.before.latched()
+    return tuple(
+        field.name
+        for field in plan.after.chip.fields_at(plan.after.revision)
+        if "." not in field.name and plan.after.write_protected(field.name) and not before.write_protected(field.name)
+    )
+
+
 def plan_burn(efuses: Efuses, values: Values, *, keys: Sequence[KeyWish] = ()) -> BurnPlan:
     """The program commands that burn these fields, protections latched between them as READ does.
 

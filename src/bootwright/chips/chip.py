@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -248,6 +247,8 @@ class Chip:
         """
         found = self._find(name, revision)
         if found is None:
+            import difflib
+
             near = difflib.get_close_matches(name.upper(), self.by_name, 3)
             hint = f"did you mean {', '.join(near)}?" if near else f"`bootwright efuse fields {self.name}` lists all"
             if name in self.by_name:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from bootwright.chips.burning import BurnPlan
+from bootwright.chips.burning import BurnPlan, newly_frozen
 from bootwright.chips.efuses import Efuses
 from bootwright.chips.release import (
     download_closed,
@@ -184,9 +184,8 @@ def _rd_dis_frozen(plan: BurnPlan) -> Iterator[tuple[str, str]]:
 
 def _frozen_early(plan: BurnPlan) -> Iterator[tuple[str, str]]:
     """esp-idf#11802, and the order of commands in ESP-IDF's docs/en/security/security-features-enablement-workflows."""
-    needed = [name for name, _ in missing_for_release(plan.after) if plan.after.chip.has_field(name)]
-    names = [n for n in needed if plan.after.write_protected(n) and not plan.before.latched().write_protected(n)]
-    names = [name for name in names if name != "RD_DIS" and not name.startswith(("WR_DIS", "RD_DIS"))]
+    frozen = newly_frozen(plan)
+    names = [name for name, _ in missing_for_release(plan.after) if name in frozen]
     if names:
         yield "WR_DIS", f"{', '.join(names)} would be frozen unburned, together with what is to be protected"
 

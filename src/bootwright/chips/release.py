@@ -206,7 +206,7 @@ def _open_jtag(efuses: Efuses) -> Missing:
 def _unset(efuses: Efuses, fields: dict[str, str]) -> Missing:
     for name, because in fields.items():
         if name in efuses.chip.release_fields and not efuses.number(name):
-            yield name, because
+            yield efuses.chip.field(name).name, because
 
 
 def _has(efuses: Efuses, name: str) -> bool:

@@ -59,6 +59,7 @@ def _burns(command: Callable[..., Callable[[Efuses], BurnPlan]]) -> Callable[...
         as_json: bool,
         **rest: Any,
     ) -> None:
+        from bootwright.chips.burning import newly_frozen
         from bootwright.chips.mistakes import check_plan, known_names
         from bootwright.host.efuse_file import can_burn, journal_path, load_efuses, step_rows
 
@@ -76,6 +77,7 @@ def _burns(command: Callable[..., Callable[[Efuses], BurnPlan]]) -> Callable[...
             "file": str(file),
             "chip": plan.before.chip.name,
             "steps": [{"block": step.block, "changes": step_rows(plan, step)} for step in plan.steps],
+            "freezes": list(newly_frozen(plan)),
             "burned": burning,
             "journal": str(journal_path(file)) if burning else "",
         }
@@ -137,6 +139,8 @@ def _burn(file: Path, plan: BurnPlan, name: str) -> None:
 
 def plan_text(plan: BurnPlan) -> str:
     """A plan in words, one line a field; the content of key blocks is not shown."""
+    from bootwright.chips.burning import newly_frozen
+
     lines = []
     for number, step in enumerate(plan.steps, 1):
         for change in step.changes:
@@ -145,6 +149,8 @@ def plan_text(plan: BurnPlan) -> str:
             else:
                 what = f"{_shown(change.before)} → {_shown(change.after)}"
             lines.append(f"{number}. BLOCK{step.block:<3} {change.name:<36} {what}")
+    if frozen := newly_frozen(plan):
+        lines.append(f"freezes for ever: {', '.join(frozen)}")
     return "\n".join(lines)
 
 
