@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "flash": ("flash", "flash", "write, read, verify and erase flash, with encryption, and refuse what would brick"),
     "image": ("image", "image", "sign, verify, decrypt and look at MCUboot images"),
     "imgtool": ("dropin.imgtool", "command", "imgtool's own command line, verbatim"),
+    "mcumgr": ("dropin.mcumgr", "command", "the Go mcumgr's own command line, verbatim"),
     "key": ("key", "key", "make keys and show their public halves"),
     "smp": ("smp", "smp", "talk to MCUboot's serial recovery, or to an application's SMP server"),
     "config": ("config", "config", "check a bootloader.conf"),

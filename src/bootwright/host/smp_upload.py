@@ -325,6 +325,8 @@ def arrival(session: Session, payload: Payload, image: int, *, recovery: bool) -
         return failed("smp.upload.unseen", subject, f"the device has all bytes, then: {error.message}", error.hint)
     slot = 0 if recovery else 1
     there = [entry for entry in listed if (entry.image, entry.slot) == (image, slot)]
+    if not there and not payload.version:
+        return warned("smp.upload.unseen", subject, "the device has all bytes and does not list them as an image")
     if not there:
         return failed(
             "smp.upload.invalid",
@@ -336,7 +338,7 @@ def arrival(session: Session, payload: Payload, image: int, *, recovery: bool) -
     if entry.hash is not None and payload.image_hash is not None and entry.hash[:32] != payload.image_hash[:32]:
         because = f"the slot holds another image, of hash {entry.hash.hex()}"
         return failed("smp.upload.other", subject, because, "upload again")
-    if entry.version != payload.version:
+    if payload.version and entry.version != payload.version:
         return failed(
             "smp.upload.other",
             subject,
