@@ -27,6 +27,14 @@ class Burning(RuleBasedStateMachine):
         self.burn(self.now.program(block.number, data.draw(st.binary(max_size=block.size))))
 
     @rule(data=st.data())
+    def cut_power_while_programming(self, data: st.DataObject) -> None:
+        block = data.draw(st.sampled_from(self.chip.blocks))
+        content, landed = data.draw(st.binary(max_size=block.size)), data.draw(st.integers(0, (1 << 352) - 1))
+        torn = self.now.program_torn(block.number, content, landed=landed)
+        assert torn.program(block.number, content) == self.now.program(block.number, content)
+        self.burn(torn)
+
+    @rule(data=st.data())
     def ask_for_a_block(self, data: st.DataObject) -> None:
         block = data.draw(st.sampled_from(self.chip.blocks))
         content = data.draw(st.binary(max_size=block.size))

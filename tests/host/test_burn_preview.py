@@ -95,6 +95,15 @@ def test_a_virtual_chip_brings_its_flash_and_a_snapshot_has_none(plain: Scene, t
     assert scene_of(tmp_path / "state.json", flash=None, conf=None, keys=()) is None
 
 
+def test_warnings_come_before_the_question(plain: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "dev.chip"
+    create_chip_file(path, plain.machine.efuses, plain.machine.flash.size)
+    ran = run_bootwright("efuse", "burn-efuse", path, "DIS_TWAI", "1", stdin="no\n")
+    assert ran.code == 7
+    assert "[efuse.boot]" in ran.out
+    assert "Type BURN" in ran.err
+
+
 def test_the_command_line_foresees_on_a_snapshot_with_a_flash_dump(plain: Scene, tmp_path: Path) -> None:
     store_efuses(tmp_path / "state.json", plain.machine.efuses)
     (tmp_path / "flash.bin").write_bytes(plain.machine.flash.snapshot())

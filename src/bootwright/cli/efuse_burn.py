@@ -59,9 +59,8 @@ def _burns(command: Callable[..., Callable[[Efuses], BurnPlan]]) -> Callable[...
         as_json: bool,
         **rest: Any,
     ) -> None:
-        from bootwright.chips.burning import newly_frozen
         from bootwright.chips.mistakes import check_plan, known_names
-        from bootwright.host.efuse_file import can_burn, journal_path, load_efuses, step_rows
+        from bootwright.host.efuse_file import can_burn, load_efuses
 
         can_burn(file)
         known_names(allow, more=("brick",))
@@ -70,19 +69,13 @@ def _burns(command: Callable[..., Callable[[Efuses], BurnPlan]]) -> Callable[...
         findings = check_plan(plan, allow=allow) + _foreseen(plan, file, flash, conf, mcuboot_keys, allow)
         refused = overall(findings) is Verdict.FAIL
         burning = bool(plan.steps) and not dry_run and not refused
+        answer = Answer(command=name, findings=findings, details=_details(plan, file, burning=burning))
+        asking = burning and not yes
+        if asking:
+            _ask(answer, plan, file, as_json=as_json)
         if burning:
-            _confirm(plan, file, yes=yes, as_json=as_json)
             _burn(file, plan, name)
-        details = {
-            "file": str(file),
-            "chip": plan.before.chip.name,
-            "steps": [{"block": step.block, "changes": step_rows(plan, step)} for step in plan.steps],
-            "freezes": list(newly_frozen(plan)),
-            "burned": burning,
-            "journal": str(journal_path(file)) if burning else "",
-        }
-        talk = "" if burning and not yes and not as_json else plan_text(plan)
-        code = show(Answer(command=name, findings=findings, details=details), as_json=as_json, text=talk)
+        code = 0 if asking else show(answer, as_json=as_json, text=plan_text(plan))
         if not as_json:
             click.echo(_ending(plan, burning=burning, refused=refused))
         context.exit(RefusedError.exit_code if refused else 0 if burning else code)
@@ -118,12 +111,25 @@ def _ending(plan: BurnPlan, *, burning: bool, refused: bool) -> str:
     return f"burned, in {len(plan.steps)} program commands" if burning else "nothing was burned: this was a dry run"
 
 
-def _confirm(plan: BurnPlan, file: Path, *, yes: bool, as_json: bool) -> None:
-    if yes:
-        return
+def _details(plan: BurnPlan, file: Path, *, burning: bool) -> dict[str, object]:
+    from bootwright.chips.burning import newly_frozen
+    from bootwright.host.efuse_file import journal_path, step_rows
+
+    return {
+        "file": str(file),
+        "chip": plan.before.chip.name,
+        "steps": [{"block": step.block, "changes": step_rows(plan, step)} for step in plan.steps],
+        "freezes": list(newly_frozen(plan)),
+        "burned": burning,
+        "journal": str(journal_path(file)) if burning else "",
+    }
+
+
+def _ask(answer: Answer, plan: BurnPlan, file: Path, *, as_json: bool) -> None:
+    """Show everything that speaks for and against it, and ask for the word."""
     if as_json:
         raise RefusedError("burning was not confirmed", "--json asks no questions; add --yes")
-    click.echo(plan_text(plan))
+    show(answer, as_json=False, text=plan_text(plan))
     word = click.prompt(f"This can never be undone. Type BURN to burn it into {file}", default="", err=True)
     if word != "BURN":
         raise RefusedError("burning was not confirmed", "type BURN, or give --yes")
