@@ -149,12 +149,20 @@ def test_swap_move_plays_too_and_overwrite_says_that_nothing_goes_back() -> None
     assert [step.findings[0].code for step in overwrite.steps if step.id == "update-revert"] == ["update.no_revert"]
 
 
-def test_secure_download_mode_is_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("CONFIG_SECURE_ENABLE_SECURE_ROM_DL_MODE", "answers READ_FLASH_SLOW with status 0105"),
+        ("CONFIG_SECURE_DISABLE_ROM_DL_MODE", "answers no SYNC; it prints: Download boot modes disabled"),
+    ],
+)
+def test_a_closed_loader_refuses_the_readout(option: str, words: str, tmp_path: Path) -> None:
     lines = [f"{line.name}={line.value}\n" for line in load_project(None, security_mode="release").conf.definitions]
-    (tmp_path / "b.conf").write_text("".join(lines) + "CONFIG_SECURE_ENABLE_SECURE_ROM_DL_MODE=1\n")
+    (tmp_path / "b.conf").write_text("".join(lines) + f"{option}=1\n")
     result = played(parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="x"))
     readout = next(step for step in result.steps if step.id == "attack-readout")
-    assert [f.subject for f in readout.findings if f.code == "download.closed"] == ["ENABLE_SECURITY_DOWNLOAD"]
+    (closed,) = [finding for finding in readout.findings if finding.code == "download.closed"]
+    assert words in closed.because
 
 
 def test_after_a_failed_step_the_others_say_that_they_were_not_played(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from bootwright.chips.burning import BurnPlan, KeyWish, key_values, plan_burn
 from bootwright.chips.chip import Chip
@@ -47,13 +46,3 @@ def key_file(efuses: Efuses) -> bytes | None:
     purposes = [purpose.name for purpose in efuses.chip.purposes if purpose.is_flash_key]
     found = [efuses.block(number) for name in sorted(purposes) if (number := efuses.find_key(name)) is not None]
     return b"".join(efuse_key(stored) for stored in found) if any(map(any, found)) else None
-
-
-#: what closes download mode, on the chips that have the field
-DOORS: Mapping[str, str] = MappingProxyType(
-    {
-        "DIS_DOWNLOAD_MODE": "download mode is closed: the ROM loader does not even answer",
-        "UART_DOWNLOAD_DIS": "download mode is closed: the ROM loader does not even answer",
-        "ENABLE_SECURITY_DOWNLOAD": "secure download mode: the ROM loader refuses to read flash or memory",
-    }
-)

@@ -13,7 +13,7 @@ from bootwright.formats.mcuboot_image import Image, ImageVersion
 from bootwright.formats.mcuboot_verify import walk_tlvs
 from bootwright.host.bench import Bench
 from bootwright.host.firmware import Payload
-from bootwright.host.flash_key import DOORS
+from bootwright.host.readout import read_through_loader
 from bootwright.host.rehearsal import Event, Kind
 from bootwright.host.rehearse_world import (
     Act,
@@ -30,6 +30,7 @@ from bootwright.host.rehearse_world import (
 )
 from bootwright.sim.machine import BootReport
 
+_LOADER_BYTES = 1024  #: asked of the slow loader at each region
 _READOUT_STEP = 64  #: bytes; a window of plaintext this long anywhere in a dump is a leak
 
 
@@ -220,14 +221,22 @@ def _ask_for_key(world: World, notes: Notes) -> None:
 
 
 def _knock(world: World, notes: Notes) -> None:
-    """What of download mode the eFuses leave open."""
-    efuses = world.bench.efuses
-    closed = [name for name in DOORS if efuses.chip.has_field(name) and efuses.number(name)]
-    for name in closed:
-        notes.findings.append(passed("download.closed", name, DOORS[name]))
-    if not closed:
-        because = "download mode stays open: a dump can be taken, and it is ciphertext"
+    """Ask the loader in ROM for the beginning of every region."""
+    bench = world.bench
+    starts = tuple(region.address for region in bench.conf.regions())
+    taken = read_through_loader(bench, starts, _LOADER_BYTES)
+    if taken.refusal:
+        notes.findings.append(passed("download.closed", "ROM loader", taken.refusal))
+        return
+    amount = sum(len(data) for _, data in taken.pieces)
+    if all(bench.machine.flash.read(address, len(data)) == data for address, data in taken.pieces):
+        because = f"download mode is open: it gives {amount:,} bytes, the same ciphertext that lies in the flash"
         notes.findings.append(passed("download.open", "ROM loader", because))
+    else:
+        because = (
+            f"download mode is open, and some of the {amount:,} bytes that it gives are not what lies in the flash"
+        )
+        notes.findings.append(failed("download.decrypts", "ROM loader", because))
 
 
 ATTACKS = (
