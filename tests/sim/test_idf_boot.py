@@ -26,14 +26,18 @@ from tests.support.idf_scene import (
 )
 from tests.support.keys import key_of
 
+from bootwright.errors import NotModelledError
 from bootwright.finding import Verdict
+from bootwright.flash import Area
 from bootwright.formats.esp_flash_encryption import efuse_key, encrypt_xts
 from bootwright.formats.esp_image import make_bootloader_image
 from bootwright.formats.esp_otadata import OtaData, OtaSelectEntry, OtaState, choose_slot, erased_otadata, sequence_crc
+from bootwright.formats.esp_partitions import make_partition, make_table
 from bootwright.formats.esp_secure_boot import sign_v2
 from bootwright.formats.esp_secure_boot_v1 import sign_v1
 from bootwright.formats.keys import KeyType
 from bootwright.sim.board import Outcome
+from bootwright.sim.virtual_efuse import read_virtual
 
 # Choosing
 
@@ -270,3 +274,28 @@ def test_ciphertext_at_another_address_is_noise() -> None:
     assert it.boot().booted
     it.machine.flash.load(TABLE, encrypt_xts(table, key, 0x10000))
     assert code(it.boot()) == "idf.partition_table.magic"
+
+
+# Virtual eFuses
+
+VIRTUAL = {"CONFIG_EFUSE_VIRTUAL": "y", "CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH": "y"}
+FUSES = 0x310000
+
+
+def test_virtual_efuses_live_in_a_partition_and_close_nothing() -> None:
+    table = make_table([*WHOLE, make_partition("efuse_em", 1, 5, FUSES, 0x2000)])
+    it = scene(V2, ENCRYPTION, VIRTUAL, signed="v2", table=table.pack())
+    report = it.boot()
+    assert report.booted
+    assert report.efuse_programs == ()
+    assert it.machine.flash.read(TABLE, 2) == b"\xaa\x50"
+    copy = read_virtual(it.machine.flash, Area("efuse_em", FUSES, 0x2000), it.machine.efuses)
+    assert copy is not None
+    assert copy.is_set("SECURE_BOOT_EN")
+
+
+@pytest.mark.parametrize("options", [VIRTUAL, {"CONFIG_EFUSE_VIRTUAL": "y"}])
+def test_virtual_efuses_without_a_partition_are_not_modelled(options: dict[str, str]) -> None:
+    it = scene(options)
+    with pytest.raises(NotModelledError, match="not kept in a partition"):
+        it.boot()

@@ -219,7 +219,7 @@ def state_command(context: click.Context, name: str, as_json: bool) -> None:
 
 @chip.command("boot")
 @click.argument("name")
-@click.option("--conf", type=click.Path(exists=True, dir_okay=False), help="The bootloader.conf of its MCUboot.")
+@click.option("--conf", type=click.Path(exists=True, dir_okay=False), help="Its bootloader.conf, or an sdkconfig.")
 @click.option("--key", "keys", multiple=True, type=click.Path(exists=True, dir_okay=False), help="A key built into it.")
 @click.option("--cut", metavar="KIND:N", help="Cut power before efuse:N or flash:N, or within flash-torn:N.")
 @json_option

@@ -9,11 +9,11 @@ from bootwright.finding import Finding, Verdict
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.sim.board import Board, Bootloader, Ended, Outcome, Steps
 from bootwright.sim.chip_smp import detect_pin_held, with_smp
-from bootwright.sim.first_boot import McubootPort
 from bootwright.sim.machine import BootReport, Cut, Machine
 from bootwright.sim.virtual_chip import Booted, VirtualChip
+from bootwright.sim.which_bootloader import bootloader_for, heeded_options
 
-_LOOPS = (Outcome.ROM_REFUSED, Outcome.PANIC)
+_LOOPS = (Outcome.ROM_REFUSED, Outcome.PANIC, Outcome.RESET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,9 @@ class UnknownBootloader:
                     code="bootloader.unknown",
                     subject="bootloader",
                     verdict=Verdict.NOT_MODELLED,
-                    because="the ROM starts the bootloader; which build of MCUboot it is, the flash does not tell",
-                    next="say it once: `bootwright chip boot NAME --conf bootloader.conf --key public.pem`",
+                    because="the ROM starts the bootloader; which build it is, the flash does not tell",
+                    next="say it once: `bootwright chip boot NAME --conf bootloader.conf --key public.pem`, or"
+                    " `--conf sdkconfig` for ESP-IDF's bootloader",
                 ),
             ),
         )
@@ -41,8 +42,8 @@ def bootloader_of(chip: VirtualChip) -> Bootloader:
     """The model of what lies at the bootloader's offset."""
     if not chip.state.conf:
         return UnknownBootloader()
-    conf = BootloaderConf.parse(chip.state.conf)
-    return McubootPort(conf=conf, keys=chip.state.keys, detect_pin=detect_pin_held(chip, conf))
+    held = detect_pin_held(chip, BootloaderConf.parse(chip.state.conf))
+    return bootloader_for(chip.state.conf, chip.state.keys, detect_pin=held)
 
 
 def run_boot(chip: VirtualChip, *, cut: Cut | None = None) -> BootReport:
@@ -90,10 +91,9 @@ def boot_and_tell(chip: VirtualChip, *, cut: Cut | None = None) -> dict[str, obj
 
 
 def describe_bootloader(chip: VirtualChip, conf: str, keys: tuple[bytes, ...]) -> None:
-    """Remember which build of MCUboot lies in the flash.
+    """Remember which bootloader lies in the flash: MCUboot by its `bootloader.conf`, ESP-IDF's by an sdkconfig.
 
     Raises:
         FormatError: the conf is not one that its build takes.
     """
-    BootloaderConf.parse(conf)
-    chip.remember(replace(chip.state, conf=conf, keys=keys))
+    chip.remember(replace(chip.state, conf=heeded_options(conf), keys=keys))

@@ -10,8 +10,9 @@ components/bootloader_support/src/bootloader_utility.c, secure_boot_v1/secure_bo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bootwright.errors import NotModelledError
 from bootwright.finding import Finding, passed, warned
 from bootwright.flash import SECTOR_SIZE, Area
 from bootwright.formats.bootloader_conf import BootloaderConf
@@ -32,6 +33,7 @@ from bootwright.sim.idf_partitions import FACTORY, BootState, load_table
 from bootwright.sim.idf_v1 import enable_v1, generate_digest_v1
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.secure_boot_stage import enable_secure_boot, stage_secure_boot
+from bootwright.sim.virtual_efuse import VirtualBoard, without_encryption
 
 BURN_TOGETHER = "CONFIG_SECURE_BOOT_FLASH_ENC_KEYS_BURN_TOGETHER"
 
@@ -47,14 +49,23 @@ class IdfBootloader:
         """`call_start_cpu0`, to its end."""
         run = Run(board, self.conf, EfuseWriter(board), soc_options=True, app_key=self.app_key)
         try:
-            return (yield from self._main(run))
+            run.say("INF", "[boot] ESP-IDF 2nd stage bootloader (model)")
+            state = load_table(run)
+            if not self.conf.defined("CONFIG_EFUSE_VIRTUAL"):
+                return (yield from self._main(run, state))
+            virtual = VirtualBoard(board, _virtual_region(self.conf, state))
+            run = replace(run, board=virtual, writer=EfuseWriter(virtual, burn=virtual.burn))
+            return (yield from without_encryption(self._virtual(run, state, virtual), board))
         except HaltedError as error:
             run.say("ERR", "[boot] reset")
             return Ended(outcome=Outcome.RESET, findings=(*run.findings, error.finding))
 
-    def _main(self, run: Run) -> Steps[Ended]:
-        run.say("INF", "[boot] ESP-IDF 2nd stage bootloader (model)")
-        state = load_table(run)
+    def _virtual(self, run: Run, state: BootState, virtual: VirtualBoard) -> Steps[Ended]:
+        run.say("WRN", "eFuse virtual mode is enabled. If Secure boot or Flash encryption is enabled it is insecure!")
+        yield from virtual.load()
+        return (yield from self._main(run, state))
+
+    def _main(self, run: Run, state: BootState) -> Steps[Ended]:
         choice = yield from choose_app(run, state)
         refused: list[HaltedError] = []
         for index in _order(state, choice.index):
@@ -108,6 +119,17 @@ def _nothing_boots(run: Run, refused: list[HaltedError]) -> HaltedError:
         return halted("idf.app.none", "partition table", "no application partition can be tried", "flash a table")
     run.findings.extend(error.finding for error in refused[:-1])
     return refused[-1]
+
+
+def _virtual_region(conf: BootloaderConf, state: BootState) -> Area:
+    """The partition for virtual eFuses; the bootloader keeps the last one that the table names."""
+    found = [part for part in state.table if (part.type, part.subtype) == (PartitionType.DATA, _EFUSE)]
+    if not conf.defined("CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH") or not found:
+        raise NotModelledError(
+            f"{conf.where}: virtual eFuses that are not kept in a partition of the table are not modelled",
+            "set CONFIG_EFUSE_VIRTUAL_KEEP_IN_FLASH and add a partition of subtype efuse",
+        )
+    return Area(found[-1].name, found[-1].offset, found[-1].size)
 
 
 # The first boot
@@ -183,3 +205,4 @@ def _size_to_encrypt(run: Run, partition: Partition) -> int:
 
 
 _PRIMARY = SUBTYPES[PartitionType.BOOTLOADER]["primary"]
+_EFUSE = SUBTYPES[PartitionType.DATA]["efuse"]
