@@ -30,3 +30,13 @@ def image_target(name: str) -> ImageTarget:
         flash_frequencies=dict(row["flash_frequencies"]),
         fills_last_page=row.get("fills_last_page", False),
     )
+
+
+def uf2_family(name: str) -> int:
+    """The number by which UF2 files name the chip.
+
+    Raises:
+        RefusedError: there is no such chip.
+    """
+    family: int = tomllib.loads(_MEMORY.read_text())[load_chip(name).name]["uf2_family"]
+    return family
