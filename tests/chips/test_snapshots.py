@@ -117,6 +117,10 @@ def test_a_spoiled_block_stays_spoiled_in_our_own_form() -> None:
         ),
         (b'{"WR_DIS": 1}', "'WR_DIS' is no field of an espefuse summary"),
         (b"{}", "tell of no one chip"),
+        (
+            b'{"WR_DIS": {"efuse_type": "uint:32", "value": 1, "block": 0, "word": 0, "pos": 0}}',
+            "espefuse older than 5",
+        ),
     ],
 )
 def test_a_file_of_no_known_form_is_refused(data: bytes, message: str) -> None:

@@ -165,6 +165,11 @@ def _value(efuses: Efuses, field: Field, raw: int, width: int) -> object:
 
 def _rows(values: Mapping[str, Any], where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, row in values.items():
+        if isinstance(row, dict) and "efuse_type" in row and "raw_value" not in row:
+            raise FormatError(
+                f"{where}: found names for values, expected raw_value: this summary is of an espefuse older than 5",
+                "the same word can stand for several values; read the chip with a newer espefuse, or give its virtual file",
+            )
         if not isinstance(row, dict) or not _is_row(row):
             raise FormatError(
                 f"{where}: {name!r} is no field of an espefuse summary", "make it with `espefuse summary --format json`"
