@@ -168,7 +168,7 @@ def _rows(values: Mapping[str, Any], where: str) -> Iterator[tuple[str, Mapping[
         if isinstance(row, dict) and "efuse_type" in row and "raw_value" not in row:
             raise FormatError(
                 f"{where}: found names for values, expected raw_value: this summary is of an espefuse older than 5",
-                "the same word can stand for several values; read the chip with a newer espefuse, or give its virtual file",
+                "one word can stand for several values; read the chip with a newer espefuse",
             )
         if not isinstance(row, dict) or not _is_row(row):
             raise FormatError(
