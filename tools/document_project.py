@@ -77,7 +77,8 @@ virtual eFuses too), leave the flash, are not whole sectors, or have more than 5
 modes that the port accepts and does not support. `conf.signature.*`: no signature at all, several, the wrong library,
 no key file, a sample key whose private half is public. `conf.downgrade.*`, `conf.serial.*`, `conf.console.*`,
 `conf.images.*`, `conf.secure_boot.*`, `conf.flash_encryption.*`, `conf.download.*`, `conf.release.*`, `conf.efuse.*`:
-options that need, contradict or disable each other. Exit code 0 when nothing fails (warnings do not count), else 1.
+options that need, contradict or disable each other. With `--chip NAME` also `conf.chip.*`: what that chip's ROM and
+eFuses make of it. Exit code 0 when nothing fails (warnings do not count), else 1.
 
 ## The options
 

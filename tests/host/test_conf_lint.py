@@ -2,6 +2,7 @@
 
 import pytest
 
+from bootwright.chips.chip import load_chip
 from bootwright.finding import Verdict
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.conf_options import DEAD, OPTIONS
@@ -147,3 +148,31 @@ def test_one_problem_is_said_once() -> None:
 
 def test_every_dead_option_is_a_known_one() -> None:
     assert set(DEAD) <= set(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("chip", "extra", "expected"),
+    [
+        ("esp32", "", "conf.chip.bootloader_offset"),
+        ("esp32", SECURE + RELEASE, "conf.chip.bootloader_size"),
+        ("esp32", "CONFIG_ESP_CONSOLE_USB_SERIAL_JTAG=y\n", "conf.chip.usb"),
+        ("esp32c2", SECURE + RELEASE, "conf.chip.scheme"),
+        ("esp32c2", SECURE + RELEASE, "conf.chip.keys_together"),
+        ("esp32c3", "CONFIG_SECURE_BOOT_FLASH_ENC_KEYS_BURN_TOGETHER=1\n", "conf.chip.keys_together"),
+        ("esp32c3", "CONFIG_SECURE_FLASH_ENCRYPTION_AES256=1\n", "conf.chip.flash_encryption"),
+        ("esp32c3", "CONFIG_SECURE_FLASH_ENCRYPTION_AES128_DERIVED=1\n", "conf.chip.flash_encryption"),
+        ("esp32c3", "CONFIG_SECURE_FLASH_PSEUDO_ROUND_FUNC=1\n", "conf.chip.flash_encryption"),
+        ("esp32", SECURE + RELEASE + "CONFIG_SECURE_ENABLE_SECURE_ROM_DL_MODE=1\n", "conf.chip.download"),
+        ("esp32", SECURE + RELEASE + "CONFIG_SECURE_BOOT_ENABLE_AGGRESSIVE_KEY_REVOKE=1\n", "conf.chip.revoke"),
+        ("esp32c3", "CONFIG_SECURE_SIGNED_APPS_ECDSA_V2_SCHEME=1\n", "conf.chip.scheme"),
+    ],
+)
+def test_what_a_chip_cannot_do_is_named(chip: str, extra: str, expected: str) -> None:
+    conf = BootloaderConf.parse(LAYOUT + SIGNED + extra)
+    assert expected in [finding.code for finding in lint(conf, chip=load_chip(chip))]
+
+
+@pytest.mark.parametrize("extra", ["", SECURE + RELEASE])
+def test_what_the_c3_can_do_is_clean(extra: str) -> None:
+    (finding,) = lint(BootloaderConf.parse(LAYOUT + SIGNED + extra), chip=load_chip("esp32c3"))
+    assert finding.code == "conf.clean"

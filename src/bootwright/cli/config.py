@@ -16,10 +16,12 @@ def config() -> None:
 
 @config.command("lint")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--chip", help="Also look with this chip's eyes, say esp32c3.")
 @json_option
 @click.pass_context
-def lint_command(context: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
+def lint_command(context: click.Context, files: tuple[Path, ...], chip: str | None, as_json: bool) -> None:
     """Say what FILES do that their author did not mean; later files override earlier ones."""
+    from bootwright.chips.chip import load_chip
     from bootwright.finding import Answer
     from bootwright.formats.bootloader_conf import BootloaderConf
     from bootwright.host.conf_lint import lint
@@ -28,4 +30,5 @@ def lint_command(context: click.Context, files: tuple[Path, ...], as_json: bool)
     conf = BootloaderConf.parse(read_text(files[0]), where=str(files[0]))
     for path in files[1:]:
         conf = conf.then(read_text(path), where=str(path))
-    context.exit(show(Answer(command="config lint", findings=lint(conf)), as_json=as_json))
+    known = None if chip is None else load_chip(chip)
+    context.exit(show(Answer(command="config lint", findings=lint(conf, chip=known)), as_json=as_json))

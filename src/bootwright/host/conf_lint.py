@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
 
+from bootwright.chips.chip import Chip
 from bootwright.errors import FormatError
 from bootwright.finding import Finding, failed, passed, warned
 from bootwright.formats.bootloader_conf import (
@@ -21,14 +23,19 @@ from bootwright.formats.bootloader_conf import (
     UpgradeMode,
 )
 from bootwright.formats.conf_options import DEAD, OPTIONS
+from bootwright.host.conf_lint_chip import CHIP_RULES
 
 Rule = Callable[[BootloaderConf], Iterator[Finding]]
 
 
-def lint(conf: BootloaderConf) -> tuple[Finding, ...]:
-    """Everything worth saying about a configuration; one passing finding when there is nothing."""
+def lint(conf: BootloaderConf, *, chip: Chip | None = None) -> tuple[Finding, ...]:
+    """Everything worth saying about a configuration; one passing finding when there is nothing.
+
+    With a chip, also what that chip's silicon and ROM make of it.
+    """
     found = list(conf.findings)
-    for rule in RULES:
+    of_chip: tuple[Rule, ...] = () if chip is None else tuple(partial(rule, chip) for rule in CHIP_RULES)
+    for rule in (*RULES, *of_chip):
         try:
             found += rule(conf)
         except FormatError as error:

@@ -152,7 +152,7 @@ def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[s
         fe_key=fe_key,
         where=where,
         added=_added(conf) if ("bootloader", "conf") in values else (),
-        doubts=tuple(_doubts(conf)) if ("bootloader", "conf") in values else (),
+        doubts=tuple(_doubts(conf, chip)) if ("bootloader", "conf") in values else (),
     )
 
 
@@ -211,9 +211,9 @@ def _added(conf: BootloaderConf) -> tuple[str, ...]:
     return tuple(sorted({line.name for line in conf.definitions if line.where.startswith("rehearsal:")}))
 
 
-def _doubts(conf: BootloaderConf) -> Iterator[Finding]:
+def _doubts(conf: BootloaderConf, chip: Chip) -> Iterator[Finding]:
     """What the linter has against the files, as warnings: the rehearsal itself gives the verdict."""
-    for finding in lint(conf):
+    for finding in lint(conf, chip=chip):
         if finding.verdict is not Verdict.PASS and not finding.subject.startswith("rehearsal:"):
             yield replace(finding, verdict=Verdict.WARN)
 
