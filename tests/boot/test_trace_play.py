@@ -3,6 +3,7 @@ from tests.support.traces import trace_document, trace_names
 
 from bootwright.boot.trace import parse_trace
 from bootwright.boot.trace_play import play
+from bootwright.boot.trace_record import Recorder
 from bootwright.errors import FormatError
 
 
@@ -38,3 +39,15 @@ def test_a_flash_that_was_changed_is_refused() -> None:
     document["flash"]["sha256"] = "0" * 64
     with pytest.raises(FormatError, match="another hash than the trace says"):
         parse_trace(document)
+
+
+def test_the_console_says_what_the_real_one_says() -> None:
+    for name in trace_names()[::6]:
+        document = trace_document(name)
+        trace = parse_trace(document)
+        recorder = Recorder(trace.config, trace.flash, name=name)
+        for step in document["steps"]:
+            if step["do"] != "boot" or step["outcome"] in ("assert", "crash"):
+                break
+            recorder.boot(stop_before=step.get("stop_before_op"), cut=step.get("cut", "clean"))
+            assert recorder.document()["steps"][-1]["log"] == step["log"], name

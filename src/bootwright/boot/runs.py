@@ -6,17 +6,17 @@ first and not continued. A point of the program is the last mark, the operations
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from bootwright.boot.config import BootConfig
 from bootwright.boot.loader import boot_go
 from bootwright.boot.outcome import BootOutcome, Panic
 from bootwright.boot.probe import Unwatched
-from bootwright.boot.sectors import Pages, Sectors
+from bootwright.boot.sectors import PAGE, Pages, Sectors
 from bootwright.errors import SiliconError
 from bootwright.finding import failed
-from bootwright.flash import Flash, FlashOp
+from bootwright.flash import SECTOR_SIZE, Erase, Flash, FlashOp
 
 Position = tuple[int, int, int, int]
 
@@ -42,6 +42,7 @@ class Run:
     outcome: BootOutcome | None = None
     joined: tuple[Run, int] | None = None  #: the run that this one goes on as, and after how many of its operations
     end: tuple[BootOutcome, State] | None = None  #: how the whole boot ends, once `final` was asked
+    doomed: list[int] | None = None  #: sectors that are erased before they are read again, at each position
 
 
 class RunProbe(Unwatched):
@@ -75,11 +76,14 @@ class RunProbe(Unwatched):
 class Runs:
     """All boots of one build over one flash, each distinct stretch run once."""
 
-    __slots__ = ("_marks", "_positions", "_runs", "config", "flash", "probe")
+    __slots__ = ("_firsts", "_marks", "_positions", "_runs", "config", "flash", "merges", "probe", "reduced")
 
-    def __init__(self, config: BootConfig, flash: Sectors) -> None:
+    def __init__(self, config: BootConfig, flash: Sectors, *, reduced: bool = False) -> None:
         self.config = config
         self.flash = flash
+        self.reduced = reduced  #: join boots that differ only in sectors that are about to be erased
+        self.merges: dict[tuple[int, int], tuple[Run, int, int]] = {}  #: (run, position, sectors not compared)
+        self._firsts: dict[tuple[int, int, int], tuple[Run, int]] = {}
         self._marks: dict[Hashable, int] = {}
         self._positions: dict[Position, tuple[Run, int]] = {}
         self._runs: dict[int, Run] = {}
@@ -123,12 +127,79 @@ class Runs:
             states.append(State(tuple(flash.pages), flash.fingerprint))
             position = (flash.fingerprint, probe.point, probe.since, probe.held)
             joined = positions.setdefault(position, (run, len(ops)))
+            if joined[0] is run and joined[1] == len(ops) and self.reduced:
+                joined = self._alike(run, position) or joined
             if joined[0] is not run or joined[1] != len(ops):
                 run.joined = joined
                 program.close()
                 break
         reads.append(flash.seen)
         return run
+
+    def _alike(self, run: Run, position: Position) -> tuple[Run, int] | None:
+        """An earlier boot at the same point of the program that differs only in sectors erased before they are read."""
+        point = position[1:]
+        first = self._firsts.setdefault(point, (run, len(run.ops)))
+        other, at = first
+        if other is run or not (other.outcome or other.joined):
+            return None
+        dropped = doomed_sectors(other)[at] & ~other.reads[0]
+        if not dropped or not _agree(run.states[-1].pages, other.states[at - 1].pages, dropped):
+            return None
+        self.merges[id(other), at] = (other, at, dropped)
+        self._positions[position] = first
+        return first
+
+    @property
+    def runs(self) -> Iterable[Run]:
+        """All boots so far."""
+        return self._runs.values()
+
+    def known(self, fingerprint: int) -> Run | None:
+        """The boot of a state, if there was one."""
+        return self._runs.get(fingerprint)
+
+
+def _agree(one: Pages, other: Pages, dropped: int) -> bool:
+    """Whether two states have the same sectors but for the dropped ones."""
+    for number, (a, b) in enumerate(zip(one, other, strict=True)):
+        if a is not b:
+            mask = dropped >> number * PAGE
+            for at in range(len(a)):
+                if a[at] != b[at] and not mask >> at & 1:
+                    return False
+    return True
+
+
+def erased_by(op: FlashOp, sector_size: int) -> int:
+    """The sectors that an operation erases, as a mask."""
+    if not isinstance(op, Erase):
+        return 0
+    first, count = op.address // sector_size, op.length // sector_size
+    return (1 << count) - 1 << first
+
+
+def doomed_sectors(run: Run) -> list[int]:
+    """At each position of a boot, the sectors that it is going to erase before it reads them again."""
+    chain = [run]
+    while chain[-1].doomed is None and (joined := chain[-1].joined) is not None and len(chain) < _DEEP:
+        chain.append(joined[0])
+    for piece in reversed(chain):
+        if piece.doomed is None:
+            piece.doomed = _doomed(piece)
+    return run.doomed or []
+
+
+def _doomed(run: Run) -> list[int]:
+    behind = None if run.joined is None else run.joined[0].doomed
+    mask = 0 if behind is None or run.joined is None else behind[run.joined[1]]
+    masks = [0] * (len(run.ops) + 1)
+    for at in range(len(run.ops), -1, -1):
+        if at < len(run.ops):
+            mask |= erased_by(run.ops[at], SECTOR_SIZE)
+        mask &= ~run.reads[at]
+        masks[at] = mask
+    return masks
 
 
 def stretches(run: Run) -> list[tuple[Run, int]]:

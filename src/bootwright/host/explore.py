@@ -10,6 +10,7 @@ from typing import Any
 
 from bootwright.boot.config import Mode
 from bootwright.boot.header import IMAGE_MAGIC, parse_header
+from bootwright.boot.liveness import joins_hold
 from bootwright.boot.outcome import Booted
 from bootwright.boot.runs import Runs, final
 from bootwright.errors import BootwrightError
@@ -54,6 +55,7 @@ class Question:
     seed: int = 0
     samples: int = 1000
     remedies: bool = True
+    reduced: bool = True  #: join states that differ only in sectors about to be erased
     jobs: int = 1  #: processes for the remedies
     progress: Callable[[str, int, int], None] | None = None
 
@@ -119,9 +121,25 @@ def explore(question: Question) -> Exploration:
 
 
 def _explore(question: Question) -> Exploration:
+    """Explore the reduced graph; should a join in it prove wrong, the whole one."""
+    found = _explore_graph(question, reduced=question.reduced)
+    if not question.reduced or all(joins_hold(phase.closure.runs, _torn(found)) for phase in found.phases[:1]):
+        return found
+    return _explore_graph(question, reduced=False)
+
+
+def _torn(found: Exploration) -> dict[tuple[int, int], list[int]]:
+    merged: dict[tuple[int, int], list[int]] = {}
+    for phase in found.phases:
+        for key, states in phase.closure.torn.items():
+            merged.setdefault(key, []).extend(states)
+    return merged
+
+
+def _explore_graph(question: Question, *, reduced: bool) -> Exploration:
     scene = question.scene
     flash = scene.flash()
-    runs = Runs(scene.config, flash)
+    runs = Runs(scene.config, flash, reduced=reduced)
     limits, bounds = _limits(question)
     checker = Checker(scene.config, runs, limits)
     checker.authentic = authentic_digests(scene.config, flash)

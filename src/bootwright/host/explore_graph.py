@@ -79,6 +79,7 @@ class Closure:
     nodes: dict[int, Node] = field(default_factory=dict)
     points: list[tuple[Cut, Node]] = field(default_factory=list)  #: every cut of the first root's boot
     operations: int = 0  #: of the model, in all
+    torn: dict[tuple[int, int], list[int]] = field(default_factory=dict)  #: what cuts inside operations left behind
     _first: Node | None = None
     _walked: dict[tuple[int, bool], int] = field(default_factory=dict)
 
@@ -117,6 +118,8 @@ class Closure:
             for index in range(skipped, max(end, skipped)):
                 op, after = piece.ops[index], piece.states[index]
                 for kind, lot, state in self.left_behind(node, before, op):
+                    if kind is not Cuts.CLEAN:
+                        self.torn.setdefault((id(piece), index), []).append(state.fingerprint)
                     found = self._node(node, Cut(executed, kind, lot), state, fresh)
                     if node is self._first:
                         self.points.append((Cut(executed, kind, lot), found))

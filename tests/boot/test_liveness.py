@@ -1,0 +1,56 @@
+import pytest
+from tests.support.scenes import scene
+
+from bootwright.boot.config import Mode
+from bootwright.boot.liveness import joins_hold
+from bootwright.boot.runs import Runs
+from bootwright.host.explore import Exploration, Question, explore
+from bootwright.host.explore_graph import Closure, Cuts, Limits
+from bootwright.host.explore_scene import Action
+
+MODES = [Mode.SCRATCH, Mode.MOVE, Mode.OFFSET, Mode.OVERWRITE]
+
+
+def facts(result: Exploration) -> list[object]:
+    """What an exploration says, without how many states it told apart."""
+    return [
+        result.violated,
+        [(phase.name, phase.expected, len(phase.closure.points)) for phase in result.phases],
+        {(v.kind, v.phase.name, v.because, v.runs) for v in result.violations},
+        [sum(cut is not None for _, cut in example.violation.way) for example in result.counterexamples],
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("cuts", [Cuts.CLEAN, Cuts.TORN])
+@pytest.mark.parametrize("size", [9000, 40000])
+def test_the_reduced_graph_says_what_the_whole_graph_says(mode: Mode, action: Action, cuts: Cuts, size: int) -> None:
+    question = Question(scene=scene(mode, action, size=size), cuts=cuts, remedies=False)
+    whole = Question(scene=question.scene, cuts=cuts, remedies=False, reduced=False)
+    reduced, complete = explore(question), explore(whole)
+    assert facts(reduced) == facts(complete)
+    assert reduced.states <= complete.states
+
+
+def closure_of(mode: Mode) -> Closure:
+    place = scene(mode, Action.PERMANENT)
+    runs = Runs(place.config, place.flash(), reduced=True)
+    closure = Closure(runs, Limits())
+    closure.close([(runs.state(), 0)])
+    return closure
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_joins_of_real_explorations_hold(mode: Mode) -> None:
+    closure = closure_of(mode)
+    assert closure.runs.merges
+    assert joins_hold(closure.runs, closure.torn)
+
+
+def test_a_join_over_a_sector_that_a_later_boot_reads_is_found_out() -> None:
+    closure = closure_of(Mode.OVERWRITE)
+    key, (run, at, dropped) = next(iter(closure.runs.merges.items()))
+    trailer = 1 << (0x20000 - 1) // 0x1000  # the last sector of primary: every boot reads it
+    closure.runs.merges[key] = (run, at, dropped | trailer)
+    assert not joins_hold(closure.runs, closure.torn)
