@@ -162,7 +162,7 @@ def ends_in_one_sentence(ran: Ran, code: int, *parts: str) -> None:
     [
         ('[app]\nfile = "none.bin"\n', 3, ["none.bin", "found nothing", "expected an application"]),
         ('[app]\nfile = "empty.bin"\n', 3, ["empty.bin", "found an empty file"]),
-        ('[app]\nfile = "large.bin"\n', 3, ["large.bin", "more than 0x1c0000 bytes"]),
+        ('[app]\nfile = "large.bin"\n', 3, ["application: found", "expected at most 0x1b3f00"]),
         ('[app]\nfile = "fitting-no-more.bin"\n', 3, ["expected at most 0x1b3f00", "trailer of 512 sectors"]),
         ('[update]\nfile = "none.bin"\n', 3, ["none.bin", "found nothing"]),
         ('[bootloader]\nfile = "none.bin"\n', 3, ["none.bin", "found nothing"]),

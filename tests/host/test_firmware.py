@@ -27,7 +27,7 @@ def test_an_application_with_and_without_room_for_its_header_is_the_same_payload
     payload = make_application(C3)
     for name, data in (("bare", payload), ("padded", bytes(32) + payload)):
         (tmp_path / name).write_bytes(data)
-        read = read_application(tmp_path / name, C3, limit=1 << 20, seed="")
+        read = read_application(tmp_path / name, C3, seed="")
         assert read.data == payload
         assert [finding.code for finding in read.findings] == ["app.load_header"]
 
@@ -35,20 +35,20 @@ def test_an_application_with_and_without_room_for_its_header_is_the_same_payload
 def test_a_truncated_application_is_refused(tmp_path: Path) -> None:
     (tmp_path / "app.bin").write_bytes(make_application(C3)[:1000])
     with pytest.raises(FormatError, match=r"app\.bin: found a truncated application: the IRAM part"):
-        read_application(tmp_path / "app.bin", C3, limit=1 << 20, seed="")
+        read_application(tmp_path / "app.bin", C3, seed="")
 
 
 def test_a_load_header_of_2022_is_doubted_and_played(tmp_path: Path) -> None:
     payload = bytearray(make_application(C3))
     payload[84:96] = b"\xaa" * 12
     (tmp_path / "app.bin").write_bytes(payload)
-    read = read_application(tmp_path / "app.bin", C3, limit=1 << 20, seed="")
+    read = read_application(tmp_path / "app.bin", C3, seed="")
     assert [(f.code, f.verdict) for f in read.findings][1:] == [("load_header.form", Verdict.WARN)]
 
 
 def test_anything_else_gets_a_load_header_and_a_warning(tmp_path: Path) -> None:
     (tmp_path / "app.bin").write_bytes(b"\xe9" + bytes(range(255)) * 300)
-    read = read_application(tmp_path / "app.bin", C3, limit=1 << 20, seed="")
+    read = read_application(tmp_path / "app.bin", C3, seed="")
     header = parse_load_header(bytes(32) + read.data)
     assert header.iram_size == 0x8000
     assert read.data[96:].startswith(b"\xe9")

@@ -50,20 +50,20 @@ def make_application(chip: Chip, *, size: int = 0x9000, seed: str = "application
     return _with_load_header(chip, body)
 
 
-def read_application(path: Path | None, chip: Chip, *, limit: int, seed: str) -> Payload:
+def read_application(path: Path | None, chip: Chip, *, seed: str) -> Payload:
     """The payload of a file, or one made for the purpose.
 
     A file without the port's load header would never start on a chip; it gets one here, and a finding says so.
 
     Raises:
-        FormatError: the file cannot be read, is empty, too large for its slot, or signed already.
+        FormatError: the file cannot be read, is empty, truncated, or signed already.
     """
     if path is None:
         made = passed(
             "app.synthetic", "application", f"made for the rehearsal, {size_text(0x9000)} with a valid load header"
         )
         return Payload(make_application(chip, seed=seed), (made,))
-    data = read_bytes(path, what="application", limit=limit)
+    data = read_bytes(path, what="application")
     first = int.from_bytes(data[:4], "little")
     if first == IMAGE_MAGIC:
         raise FormatError(

@@ -101,8 +101,8 @@ def prepare_inputs(project: Project, *, random: Random) -> Inputs:
         )
     slot = conf.slots()[0].size
     limit = espressif_geometry(slot, flash_encryption=True).max_image_size(_TRAILER_MODES[conf.mode])
-    app = read_application(project.app.file, project.chip, limit=slot, seed="application")
-    update = read_application(project.update.file, project.chip, limit=slot, seed="update")
+    app = read_application(project.app.file, project.chip, seed="application")
+    update = read_application(project.update.file, project.chip, seed="update")
     return Inputs(
         project=project,
         app=app,
