@@ -5,9 +5,11 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bootwright.chips.chip import load_chip
 from bootwright.formats.esp_elf import ImageTarget
+from bootwright.formats.load_header import LoaderMemory
 
 _MEMORY = Path(__file__).parent / "data" / "memory.toml"
 
@@ -20,7 +22,7 @@ def image_target(name: str) -> ImageTarget:
         RefusedError: there is no such chip.
     """
     chip = load_chip(name)
-    row = tomllib.loads(_MEMORY.read_text())[chip.name]
+    row = _row(chip.name)
     return ImageTarget(
         title=chip.title,
         chip_id=chip.chip_id,
@@ -38,5 +40,20 @@ def uf2_family(name: str) -> int:
     Raises:
         RefusedError: there is no such chip.
     """
-    family: int = tomllib.loads(_MEMORY.read_text())[load_chip(name).name]["uf2_family"]
+    family: int = _row(load_chip(name).name)["uf2_family"]
     return family
+
+
+def loader_memory(name: str) -> LoaderMemory:
+    """Where MCUboot's loader lets parts of an application go.
+
+    Raises:
+        RefusedError: there is no such chip.
+    """
+    loader = _row(load_chip(name).name)["loader"]
+    return LoaderMemory(**{kind: tuple(range(start, end) for start, end in parts) for kind, parts in loader.items()})
+
+
+def _row(name: str) -> dict[str, Any]:
+    row: dict[str, Any] = tomllib.loads(_MEMORY.read_text())[name]
+    return row

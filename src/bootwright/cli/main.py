@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("config", "config", "check a bootloader.conf"),
     "efuse": ("efuse", "efuse", "read, check, convert and burn eFuses of snapshots and virtual chips"),
     "neighbour": ("neighbour", "neighbour", "serve a virtual board with another MCUboot, to be updated"),
+    "esp-image": ("esp_image", "esp_image", "show, verify and make ESP images, merge and split flash images"),
+    "partition": ("partition", "partition", "partition tables, otadata and NVS keys"),
     "flash-encryption": ("flash_encryption", "flash_encryption", "encrypt, decrypt and recognise what a flash holds"),
     "secure-boot": ("secure_boot", "secure_boot", "sign and verify images for a chip's Secure Boot, digest keys"),
     "espsecure": ("dropin.espsecure", "command", "espsecure's command line, verbatim"),

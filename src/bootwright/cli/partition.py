@@ -1,0 +1,175 @@
+"""`bootwright partition`: partition tables, otadata and NVS keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bootwright.cli.show import json_option, show
+from bootwright.cli.words import FILE, number, output_option
+from bootwright.finding import Answer
+
+if TYPE_CHECKING:
+    from bootwright.formats.esp_partitions import Partition
+
+table_offset_option = click.option(
+    "--table-offset", default="0x8000", callback=number, help="Where the table lies in flash (0x8000)."
+)
+bootloader_offset_option = click.option(
+    "--bootloader-offset", callback=number, help="Where the bootloader lies, for tables that name it."
+)
+
+
+@click.group("partition")
+def partition() -> None:
+    """Partition tables (text and binary), otadata, NVS keys."""
+
+
+@partition.command("check")
+@click.argument("file", type=FILE)
+@table_offset_option
+@bootloader_offset_option
+@click.option("--flash-size", callback=number, help="Size of the flash, say 4M.")
+@click.option("--secure-boot", type=click.Choice(["1", "2"]), help="Version that applications are signed for.")
+@json_option
+@click.pass_context
+def check_command(
+    context: click.Context,
+    file: Path,
+    table_offset: int,
+    bootloader_offset: int | None,
+    flash_size: int | None,
+    secure_boot: str | None,
+    as_json: bool,
+) -> None:
+    """Show the table in FILE, text or binary, and say which rules it breaks."""
+    from bootwright.formats.esp_partition_rules import verify_partitions
+    from bootwright.host.partitions import load_table
+
+    table = load_table(file, table_offset=table_offset, bootloader_offset=bootloader_offset)
+    findings = verify_partitions(
+        table,
+        table_offset=table_offset,
+        flash_size=flash_size,
+        secure_boot=int(secure_boot) if secure_boot else None,
+        subject=str(file),
+    )
+    details = {"partitions": [_row(one) for one in table]}
+    answer = Answer(command="partition check", findings=findings, details=details)
+    context.exit(show(answer, as_json=as_json, text=_table(table)))
+
+
+@partition.command("convert")
+@click.argument("file", type=FILE)
+@table_offset_option
+@bootloader_offset_option
+@click.option("--without-md5", is_flag=True, help="Leave the MD5 out, for bootloaders of before ESP-IDF 3.1.")
+@output_option
+@json_option
+@click.pass_context
+def convert_command(
+    context: click.Context,
+    file: Path,
+    table_offset: int,
+    bootloader_offset: int | None,
+    without_md5: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Turn the table in FILE from text to binary, or back; a table that breaks a rule is not converted to binary."""
+    from bootwright.host.files import write_file
+    from bootwright.host.partitions import convert_table
+
+    made = convert_table(file, table_offset=table_offset, bootloader_offset=bootloader_offset, with_md5=not without_md5)
+    write_file(output, made)
+    details = {"input": str(file), "output": str(output), "bytes": len(made)}
+    answer = Answer(command="partition convert", details=details)
+    context.exit(show(answer, as_json=as_json, text=f"{output}: {len(made)} bytes"))
+
+
+@partition.command("find")
+@click.argument("file", type=FILE)
+@click.argument("name")
+@table_offset_option
+@json_option
+@click.pass_context
+def find_command(context: click.Context, file: Path, name: str, table_offset: int, as_json: bool) -> None:
+    """Show where partition NAME of the table in FILE lies: offset and size, for scripts."""
+    from bootwright.host.partitions import load_table
+
+    found = load_table(file, table_offset=table_offset).find(name)
+    answer = Answer(command="partition find", details=_row(found))
+    context.exit(show(answer, as_json=as_json, text=f"{found.offset:#x} {found.size:#x}"))
+
+
+@partition.command("otadata")
+@click.argument("file", type=FILE)
+@click.option("--slots", type=int, required=True, help="How many ota_N partitions there are.")
+@click.option("--choose", type=int, help="Make ota_N the one that boots.")
+@click.option("--output", "-o", type=FILE, help="File to write with --choose; otherwise FILE itself.")
+@json_option
+@click.pass_context
+def otadata_command(
+    context: click.Context, file: Path, slots: int, choose: int | None, output: Path | None, as_json: bool
+) -> None:
+    """Show which slot the otadata in FILE boots, or choose another; a FILE that is not there counts as erased."""
+    from bootwright.formats.esp_otadata import OtaData, choose_slot, erased_otadata, verify_otadata
+    from bootwright.host.files import read_bytes, write_file
+
+    fresh = choose is not None and not file.exists()
+    otadata = erased_otadata() if fresh else OtaData.parse(read_bytes(file, what="otadata"), where=str(file))
+    if choose is not None:
+        otadata = choose_slot(otadata, choose, slots)
+        write_file(output or file, otadata.pack())
+    findings = verify_otadata(otadata, slots, subject=str(file))
+    details = {"slot": otadata.slot(slots), "active": otadata.active()}
+    context.exit(show(Answer(command="partition otadata", findings=findings, details=details), as_json=as_json))
+
+
+@partition.command("nvs-keys")
+@click.option("--hmac-key", type=FILE, help="Derive them from the key of an eFuse block with purpose HMAC_UP.")
+@output_option
+@json_option
+@click.pass_context
+def nvs_keys_command(context: click.Context, hmac_key: Path | None, output: Path, as_json: bool) -> None:
+    """Make the keys that encrypt NVS, from the system's randomness or an HMAC key, as an nvs_keys partition."""
+    import secrets
+
+    from bootwright.errors import RefusedError
+    from bootwright.formats.esp_nvs_keys import ENTROPY_SIZE, derive_nvs_keys, make_nvs_keys, pack_nvs_keys
+    from bootwright.host.files import read_bytes, write_secret
+
+    if output.exists():
+        raise RefusedError(f"{output} exists already: keys that are overwritten are lost", "give another name")
+    if hmac_key:
+        keys = derive_nvs_keys(read_bytes(hmac_key, what="HMAC key", limit=64))
+    else:
+        keys = make_nvs_keys(secrets.token_bytes(ENTROPY_SIZE))
+    write_secret(output, pack_nvs_keys(keys))
+    answer = Answer(command="partition nvs-keys", details={"output": str(output), "derived": hmac_key is not None})
+    text = f"{output}: an nvs_keys partition in plaintext; encrypt it like the application before it is flashed"
+    context.exit(show(answer, as_json=as_json, text=text))
+
+
+def _row(one: Partition) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "type": one.type_name,
+        "subtype": one.subtype_name,
+        "offset": one.offset,
+        "size": one.size,
+        "encrypted": one.is_encrypted,
+        "flags": one.flags,
+    }
+
+
+def _table(partitions: Iterable[Partition]) -> str:
+    lines = [f"{'name':16} {'type':15} {'subtype':10} {'offset':>10} {'size':>10}  under flash encryption"]
+    for one in partitions:
+        kept = "encrypted" if one.is_encrypted else "plaintext"
+        kind = f"{one.type_name:15} {one.subtype_name:10}"
+        lines.append(f"{one.name:16} {kind} {one.offset:#10x} {one.size:#10x}  {kept}")
+    return "\n".join(lines)
