@@ -106,40 +106,34 @@ class SerialRecovery:
         while at < len(data) and self.state is RecoveryState.WAITING:
             stop = min(len(data), at + self._options.line_limit - len(self._line))
             end = data.find(b"\n", at, stop) + 1 or stop
-            self._line += data[at:end]
+            line = self._line + data[at:end]
             at = end
-            if self._line.endswith(b"\n"):
-                line, self._line = self._line, b""
-                answer += yield from self._take_line(line)
-            elif len(self._line) == self._options.line_limit:
-                self._line = b""
+            ends = line[-1:] == b"\n"
+            self._line = b"" if ends or len(line) == self._options.line_limit else line
+            if ends and self._completes(line):
+                answer += yield from self._take_packet()
         return answer
 
-    def _take_line(self, line: bytes) -> Program[bytes]:
+    def _completes(self, line: bytes) -> bool:
         """boot_serial_read_console: an empty line hands the packet in the buffer over once more."""
-        if line.startswith(PACKET_START):
+        marker = line[:2]
+        if marker == PACKET_START:
             self._packet.clear()
-            ready = self._decode(line[2:])
-        elif line.startswith(PACKET_CONTINUED):
-            ready = self._decode(line[2:])
-        else:
-            ready = len(line) == 1
-        if not ready:
-            return b""
-        return (yield from self._take_packet())
+        elif marker != PACKET_CONTINUED:
+            return len(line) == 1
+        return self._decode(line[2:])
 
     def _decode(self, text: bytes) -> bool:
         """boot_serial_in_dec: whether the packet is complete and its checksum right."""
-        decoded = decode_base64(text, self._input_size - len(self._packet))
+        packet = self._packet
+        decoded = decode_base64(text, self._input_size - len(packet))
         if decoded is None:
             return False
-        self._packet += decoded
-        length = len(self._packet) - 2
-        if length <= 0 or int.from_bytes(self._packet[:2], "big") != length:
+        packet += decoded
+        length = len(packet) - 2
+        if length <= 2 or (packet[0] << 8 | packet[1]) != length or binascii.crc_hqx(packet[2:], 0):
             return False
-        if length <= 2 or binascii.crc_hqx(bytes(self._packet[2:]), 0):
-            return False
-        del self._packet[-2:]
+        del packet[-2:]
         return True
 
     def _take_packet(self) -> Program[bytes]:
@@ -349,6 +343,14 @@ def _erase_range(loader: Loader, place: Place, start: int, end: int) -> Program[
 
 def decode_base64(text: bytes, room: int) -> bytes | None:
     """mbedtls_base64_decode: line ends are skipped, digits behind the last group of four are dropped."""
+    try:
+        whole = binascii.a2b_base64(text.removesuffix(b"\n"), strict_mode=True)
+    except binascii.Error:
+        return _decode_leniently(text, room)
+    return whole if len(whole) <= room else None
+
+
+def _decode_leniently(text: bytes, room: int) -> bytes | None:
     digits = text.replace(b"\r\n", b"").replace(b"\n", b"")
     body = digits.rstrip(b" ").rstrip(b"=")
     padding = len(digits.rstrip(b" ")) - len(body)

@@ -104,7 +104,9 @@ class Session:
 
     def listen(self, duration_s: float) -> None:
         """Let the device talk; text goes to the session's `on_text`."""
-        reader = self.link.reader
+        link, reader = self.link, self.link.reader
+        while link.at < link.fill:
+            link.at = reader.scan(link.inbox, link.at, link.fill)
         end = time.monotonic() + duration_s
         while (left := end - time.monotonic()) > 0:
             data = bytearray(self.transport.receive(left))
