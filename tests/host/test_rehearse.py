@@ -146,7 +146,7 @@ def test_swap_move_plays_too_and_overwrite_says_that_nothing_goes_back() -> None
     assert played(move).verdict is Verdict.PASS
     overwrite = played(parse_project('[layout]\nupgrade = "overwrite"\n', folder=Path(), where="x"))
     assert overwrite.verdict is Verdict.FAIL
-    assert [step.findings[0].code for step in overwrite.steps if step.id == "update-revert"] == ["update.no_revert"]
+    assert [step.findings[0].code for step in overwrite.steps if step.verdict is Verdict.FAIL] == ["update.no_revert"]
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,15 @@ def test_what_the_linter_has_against_the_conf_is_in_the_notes(tmp_path: Path) ->
     result = played(parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="x"))
     assert result.verdict is Verdict.PASS
     assert "conf.serial.progressive_encrypted" in [note.code for note in result.notes]
+
+
+def test_an_update_that_is_older_fails_with_the_check_that_refused_it_and_the_rest_is_played() -> None:
+    text = '[app]\nversion = "3.0.0"\n'
+    result = played(parse_project(text, folder=Path(), where="x"))
+    wrong = {step.id: step.findings[-1] for step in result.steps if step.verdict is Verdict.FAIL}
+    assert set(wrong) == {"update-confirm", "update-revert", "power-cut"}
+    assert {finding.code for finding in wrong.values()} == {"mcuboot.image.downgrade"}
+    assert "version 1.1.0+0 is lower than the 3.0.0+0" in wrong["update-confirm"].because
 
 
 def test_two_images_are_declined(tmp_path: Path) -> None:

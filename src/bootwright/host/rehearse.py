@@ -15,7 +15,7 @@ from bootwright.host.files import make_directory, write_file, write_secret
 from bootwright.host.flash_key import key_file
 from bootwright.host.layout import conf_text
 from bootwright.host.project import Project
-from bootwright.host.rehearsal import Kind, Rehearsal, Step
+from bootwright.host.rehearsal import Rehearsal, Step
 from bootwright.host.rehearse_attacks import ATTACKS
 from bootwright.host.rehearse_chain import CHAIN, POWER_CUT
 from bootwright.host.rehearse_inputs import Inputs, Random, prepare_inputs
@@ -26,6 +26,9 @@ from bootwright.sim.machine import Machine
 
 ACTS: tuple[Act, ...] = (*CHAIN, *ATTACKS, POWER_CUT)
 STEP_IDS = tuple(act.id for act in ACTS)
+
+#: without these there is no chip to go on with
+_FOUNDATION = STEP_IDS[: STEP_IDS.index("boot") + 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,13 @@ def rehearse(inputs: Inputs, *, on_step: Callable[[str], None] = lambda title: N
     for act in ACTS:
         on_step(act.title)
         start = time.perf_counter()
+        before = world.bench.copy()
         step = act.skipped(broken) if broken else act.perform(world)
         steps.append(replace(step, seconds=time.perf_counter() - start))
-        if step.kind is Kind.CHAIN and step.verdict is not Verdict.PASS and not broken:
-            broken = step.id
+        if step.verdict is not Verdict.PASS and act.id in _FOUNDATION:
+            broken = broken or step.id
+        elif step.verdict is not Verdict.PASS:
+            world.bench = before  # the steps that follow build on what worked
     after = picture(world.bench, "After the rehearsal")
     project, region_rows = inputs.project, inputs.project.conf.regions()
     rehearsal = Rehearsal(

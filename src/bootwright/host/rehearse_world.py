@@ -190,7 +190,7 @@ def expect_running(world: World, notes: Notes, report: BootReport, image: bytes,
         notes.findings.append(passed(code, "boot", f"version {version} runs from {world.primary.address:#x}"))
         world.last_boot = report
         return True
-    why = report.failure
+    why = next(iter(reversed(failures(report))), None)
     because = f"expected version {version} to run, but {how_it_ended(report)}"
     if why is not None:
         notes.findings.append(failed(why.code, why.subject, f"{because}: {why.because}", why.next))
