@@ -209,7 +209,11 @@ def update_revert(world: World, notes: Notes) -> None:
 def power_cut(world: World, notes: Notes) -> None:
     """Lose power in the middle of a swap; the next boot must finish it."""
     install(world, notes, world.second_update, permanent=True)
-    trial = world.bench.copy().boot()
+    rehearsed = world.bench.copy()
+    trial = rehearsed.boot()
+    if not runs(world, rehearsed, trial, world.second_update):
+        expect_running(world, notes, trial, world.second_update, "power.uncut")
+        return
     middle = len(trial.flash_ops) // 2
     cut = notes.heard(world.bench.boot(cut=Cut(CutKind.FLASH, middle)))
     if cut.outcome is not Outcome.POWER_CUT:
