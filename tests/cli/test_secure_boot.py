@@ -1,5 +1,6 @@
 """`bootwright secure-boot` from the outside."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,38 @@ def test_a_bootloader_too_large_for_the_rom_is_found(place: Path) -> None:
         answer(place, "secure-boot sign -k rsa.pem -o signed large")
         said = answer(place, "secure-boot verify --chip esp32 --bootloader signed", code=code)
         assert ("bootloader.too_large" in [finding["code"] for finding in said["findings"]]) == bool(code)
+
+
+def test_a_bootloader_too_large_for_the_rom_is_not_signed(place: Path) -> None:
+    (place / "large").write_bytes(make_bootloader_image(0, size=0xC010))
+    said = complaint(place, "secure-boot sign --chip esp32 --bootloader -k rsa.pem -o out large", code=5)
+    assert "the bootloader has 0xd000 bytes without its signature sector, the ROM takes 0xc000" in said
+    assert bootwright(place, *["secure-boot", "sign", "--bootloader", "-k", "rsa.pem", "-o", "out", "large"]).code == 2
+
+
+def test_ciphertext_is_not_signed_where_the_key_shows_it_and_warned_of_where_it_cannot(place: Path) -> None:
+    (place / "fe").write_bytes(bytes(range(32)))
+    answer(place, "flash-encryption encrypt --chip esp32c3 -k fe -a 0 -o cipher image")
+    said = complaint(place, "secure-boot sign --chip esp32c3 --fe-key fe -k rsa.pem -o out cipher", code=7)
+    assert "refused to sign ciphertext: the data are an ESP image for chip id 5" in said
+    assert "sign the plaintext, then encrypt" in said
+    assert not (place / "out").exists()
+    warned = answer(place, "secure-boot sign -k p256.pem -o out cipher")["findings"][0]
+    assert (warned["code"], warned["verdict"]) == ("secure_boot.content.unknown", "warn")
+    answer(place, "secure-boot sign --chip esp32c3 --fe-key fe --address 0 -k rsa.pem -o out image")
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_header_that_was_patched_after_signing_is_recognised(place: Path, mended: bool) -> None:
+    answer(place, "secure-boot sign -k p256.pem -o signed image")
+    data = bytearray((place / "signed").read_bytes())
+    data[2:4] = b"\x00\x4f"
+    if mended:
+        data[len(IMAGE) - 32 : len(IMAGE)] = hashlib.sha256(data[: len(IMAGE) - 32]).digest()
+    (place / "patched").write_bytes(data)
+    found = answer(place, "secure-boot verify patched", code=1)["findings"]
+    because = next(one["because"] for one in found if one["code"] == "secure_boot.header.patched")
+    assert "found 00 4f, signed with 02 20" in because
 
 
 def test_the_c2_keeps_half_a_digest(place: Path) -> None:

@@ -9,7 +9,7 @@ import click
 
 from bootwright.cli.secure_boot_v1 import v1
 from bootwright.cli.show import json_option, show
-from bootwright.cli.words import FILE, output_option
+from bootwright.cli.words import FILE, number, output_option
 from bootwright.finding import Answer
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ def keygen_command(
 @secure_boot.command("sign")
 @keys_option
 @chip_option
+@click.option("--bootloader", is_flag=True, help="FILE is a bootloader: hold it to the ROM's size limit (--chip).")
+@click.option("--fe-key", type=FILE, help="The flash-encryption key: refuse what is encrypted already (--chip).")
+@click.option(
+    "--address", callback=number, help="Where the image goes, for --fe-key; otherwise the bootloader's place."
+)
 @click.option("--append", "mode", flag_value="append", help="Keep the signatures that the image has.")
 @click.option("--again", "mode", flag_value="again", help="Replace the signatures that the image has.")
 @output_option
@@ -71,23 +76,44 @@ def sign_command(
     context: click.Context,
     keys: tuple[str, ...],
     chip_name: str | None,
+    bootloader: bool,
+    fe_key: Path | None,
+    address: int | None,
     mode: str | None,
     output: Path,
     file: Path,
     as_json: bool,
 ) -> None:
     """Pad the image in FILE to whole sectors and put a signature sector behind it."""
+    from bootwright.host.encrypting import scheme_for
     from bootwright.host.files import read_bytes, write_file
     from bootwright.host.keys import load_signer
-    from bootwright.host.secure_boot import add_signatures, describe_blocks, sign_again, sign_image
+    from bootwright.host.secure_boot import (
+        add_signatures,
+        describe_blocks,
+        recognise,
+        refuse_ciphertext,
+        refuse_too_large,
+        sign_again,
+        sign_image,
+    )
 
+    chip, image = _chip(chip_name), read_bytes(file, what="image")
+    if (bootloader or fe_key) and chip is None:
+        raise click.UsageError("--bootloader and --fe-key need --chip")
+    if bootloader and chip:
+        refuse_too_large(image, chip)
+    if fe_key and chip:
+        scheme = scheme_for(read_bytes(fe_key, what="key file", limit=64), chip=chip)
+        refuse_ciphertext(image, scheme, chip.bootloader_offset if address is None else address)
     sign = {None: sign_image, "append": add_signatures, "again": sign_again}[mode]
-    signed = sign(read_bytes(file, what="image"), [load_signer(key) for key in keys], chip=_chip(chip_name))
+    signed = sign(image, [load_signer(key) for key in keys], chip=chip)
     write_file(output, signed)
     blocks = describe_blocks(signed)
     details = {"input": str(file), "output": str(output), "bytes": len(signed), "blocks": blocks}
     text = f"{output}: {len(signed):#x} bytes\n" + _table(blocks)
-    context.exit(show(Answer(command="secure-boot sign", details=details), as_json=as_json, text=text))
+    answer = Answer(command="secure-boot sign", findings=(recognise(image, str(file)),), details=details)
+    context.exit(show(answer, as_json=as_json, text=text))
 
 
 @secure_boot.command("verify")

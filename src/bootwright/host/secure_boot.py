@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from bootwright.chips.chip import Chip
 from bootwright.errors import FormatError, RefusedError, SiliconError
-from bootwright.finding import Finding, failed, passed
-from bootwright.formats.esp_image import verify_esp_image
+from bootwright.finding import Finding, Verdict, failed, passed, warned
+from bootwright.formats.esp_flash_detect import reads_as
+from bootwright.formats.esp_flash_scheme import FlashScheme
+from bootwright.formats.esp_flash_structure import structure_of
+from bootwright.formats.esp_image import EspImage, SpiMode, verify_esp_image
 from bootwright.formats.esp_secure_boot import (
     append_v2,
     check_bootloader_size,
@@ -57,11 +62,47 @@ def add_signatures(signed: bytes, signers: Sequence[Signer], *, chip: Chip | Non
     return append_v2(signed, signers)
 
 
+def refuse_ciphertext(image: bytes, scheme: FlashScheme, address: int) -> None:
+    """Signing comes before encryption: what is ciphertext under this key is not signed.
+
+    Raises:
+        RefusedError: a chip with this key reads a known structure at `address`.
+    """
+    known = reads_as(image, scheme, address)
+    if known is not None:
+        raise RefusedError(
+            f"refused to sign ciphertext: the data are {known}, encrypted for address {address:#x}",
+            "sign the plaintext, then encrypt image and signature together",
+        )
+
+
+def refuse_too_large(image: bytes, chip: Chip) -> None:
+    """A bootloader that the chip's ROM cannot stage is not signed.
+
+    Raises:
+        SiliconError: it is larger than the ROM's limit.
+    """
+    finding = check_bootloader_size(len(pad_to_sector(image)), chip.bootloader_limit)
+    if finding.verdict is Verdict.FAIL:
+        raise SiliconError(finding.because, finding.next)
+
+
+def recognise(image: bytes, subject: str) -> Finding:
+    """What is about to be signed; data of no known structure may be ciphertext."""
+    known = structure_of(image)
+    if known is None:
+        why = "the data have no known structure; if they are ciphertext, the signature will not hold"
+        return warned("secure_boot.content.unknown", subject, why, "sign the plaintext, then encrypt")
+    return passed("secure_boot.content", subject, f"the data are {known}")
+
+
 def verify_signed(
     data: bytes, trusted: Sequence[bytes] | None, *, chip: Chip | None, is_bootloader: bool, subject: str
 ) -> tuple[Finding, ...]:
     """What a chip that trusts these digests says of a signed image; with a chip, its limits count too."""
     findings = list(verify_v2(data, trusted, subject=subject))
+    if any(finding.code == "secure_boot.digest.mismatch" for finding in findings):
+        findings += _explain_mismatch(data, subject)
     if chip is not None:
         findings += _check_for_chip(data, chip, subject, is_bootloader=is_bootloader)
     if data[:1] == b"\xe9":
@@ -140,6 +181,30 @@ def _describe(block: SignatureBlock, content: bytes) -> dict[str, object]:
         "image_digest_fits": block.image_digest == image_digest(content, block.HASH),
         "signed_bytes": len(content),
     }
+
+
+def _explain_mismatch(data: bytes, subject: str) -> Iterator[Finding]:
+    """Flashing tools patch mode, size and frequency into a header, and mend the hash behind the image; no signature
+    survives that. All that they can have patched is tried.
+    """
+    at = find_signature_sector(data) or 0
+    wanted = {(block.HASH, block.image_digest) for block in find_signature_blocks(data)}
+    try:
+        image = EspImage.parse(data[:at])
+    except FormatError:
+        return
+    body, fill = image.body(), data[image.length : at]
+    modes, sizes_and_speeds = range(len(SpiMode)), range(256)
+    for mode, size_and_speed in product(modes, sizes_and_speeds):
+        tried = body[:2] + bytes((mode, size_and_speed)) + body[4:]
+        content = tried + (hashlib.sha256(tried).digest() if image.hash else b"") + fill
+        if any(image_digest(content, name) == digest for name, digest in wanted):
+            why = (
+                f"bytes 2 and 3 of the header were patched after signing: found {body[2:4].hex(' ')}, "
+                f"signed with {tried[2:4].hex(' ')}"
+            )
+            yield failed("secure_boot.header.patched", subject, why, "flash with flash mode, size and frequency `keep`")
+            return
 
 
 def _key_type(block: SignatureBlock) -> str:
