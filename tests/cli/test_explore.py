@@ -54,3 +54,13 @@ def test_a_project_is_explored_as_it_will_be_built() -> None:
     ran = run_bootwright("explore", "--mode", "sample", "--samples", "3", "--no-remedies", "--json")
     assert ran.code in (0, 1), ran.err
     assert json.loads(ran.out)["states"] > 0
+
+
+def test_cuts_of_the_first_boot_are_tried_one_chip_each() -> None:
+    ran = run_bootwright("explore", "--provisioning", "--points", "4", "--json")
+    body = json.loads(ran.out)
+    kinds = {trial["kind"] for trial in body["trials"]}
+    assert kinds == {"efuse", "partial", "flash"}
+    assert any("is assumed" in bound for bound in body["bounds"])
+    stopped = [trial for trial in body["trials"] if trial["kind"] == "flash" and trial["outcome"] != "app"]
+    assert stopped, "a cut during in-place encryption is known to end in the ROM refusing the bootloader"

@@ -12,6 +12,7 @@ import click
 from bootwright.cli.show import json_option, show
 
 if TYPE_CHECKING:
+    from bootwright.finding import Answer
     from bootwright.host.explore import Exploration
     from bootwright.host.explore_scene import Scene
 
@@ -34,6 +35,8 @@ FILE = click.Path(path_type=Path)
     "--samples", type=click.IntRange(1), default=1000, show_default=True, help="Random series in sample mode."
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for the remedies.")
+@click.option("--provisioning", is_flag=True, help="Cut the first boot of PROJECT instead (eFuses, encryption).")
+@click.option("--points", type=click.IntRange(1), default=24, show_default=True, help="Flash cuts for --provisioning.")
 @click.option("--no-remedies", is_flag=True, help="Do not look for a layout that helps.")
 @click.option("--traces", type=FILE, help="Write each counter-example as a trace into this folder.")
 @click.option("--report", type=FILE, help="Write an HTML report here.")
@@ -54,6 +57,8 @@ def explore(
     seed: int,
     samples: int,
     jobs: int,
+    provisioning: bool,
+    points: int,
     no_remedies: bool,
     traces: Path | None,
     report: Path | None,
@@ -68,10 +73,12 @@ def explore(
     from bootwright.host.explore import Question, Reach, answer, explore
     from bootwright.host.explore_graph import Cuts
 
+    shown = sys.stderr.isatty() and not as_json
+    if provisioning:
+        context.exit(show(_provisioning(project, points, seed, shown=shown), as_json=as_json))
     if project is not None and confs:
         raise click.UsageError("give a project or --config, not both")
     scene = _scene(project, confs, key, primary, secondary, dump, action, not encryption_inactive)
-    shown = sys.stderr.isatty() and not as_json
     result = explore(
         Question(
             scene=scene,
@@ -91,6 +98,16 @@ def explore(
     if report is not None:
         _write_report(result, report)
     context.exit(show(answer(result), as_json=as_json, text=_text(result)))
+
+
+def _provisioning(project: Path | None, points: int, seed: int, *, shown: bool) -> Answer:
+    from bootwright.host.explore_provisioning import explore_provisioning
+
+    report = _progress() if shown else None
+    found = explore_provisioning(project, flash_points=points, seed=seed, progress=report)
+    if shown:
+        sys.stderr.write("\r\x1b[K")
+    return found
 
 
 def _scene(

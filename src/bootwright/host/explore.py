@@ -15,7 +15,7 @@ from bootwright.boot.outcome import Booted
 from bootwright.boot.runs import Runs, final
 from bootwright.errors import BootwrightError
 from bootwright.finding import Answer, Finding, failed, passed, warned
-from bootwright.flash import SECTOR_SIZE
+from bootwright.flash import SECTOR_SIZE, FlashOp
 from bootwright.host.explore_check import (
     SENTENCES,
     Before,
@@ -89,6 +89,7 @@ class Exploration:
     violations: list[Violation]
     bounds: tuple[str, ...]
     notes: tuple[Finding, ...]
+    stray: FlashOp | None = None  #: an operation outside of the slots and scratch
     wear: Wear | None = None
     counterexamples: list[Counterexample] = field(default_factory=list)
     remedies: list[Remedy] = field(default_factory=list)
@@ -151,7 +152,9 @@ def _explore_graph(question: Question, *, reduced: bool) -> Exploration:
         _follow(question, checker, notes, _reverts(checker, [root]))
     else:
         _follow(question, checker, notes, _updates(scene, checker, root))
-    return Exploration(question, checker.phases, checker.violations, bounds, tuple(notes))
+    return Exploration(
+        question, checker.phases, checker.violations, bounds, tuple(notes), stray=checker.leaves_its_areas()
+    )
 
 
 def _limits(question: Question) -> tuple[Limits, tuple[str, ...]]:
@@ -310,11 +313,23 @@ def answer(result: Exploration) -> Answer:
     for kind in Property:
         if kind in examples:
             findings.append(_violated(examples[kind], result.remedies))
-        elif kind is Property.RECOVERY and result.question.scene.config.serial is None:
-            continue
+        elif kind is Property.RECOVERY:
+            findings += _recovery(result)
         else:
             findings.append(passed(f"explore.{kind.value}", SENTENCES[kind], _held(result)))
     return Answer(command="explore", findings=tuple(findings), details=details(result))
+
+
+def _recovery(result: Exploration) -> Iterator[Finding]:
+    """Recovery is entered by a pin before the slots are looked at; only a bootloader that overwrites itself loses it."""
+    subject = SENTENCES[Property.RECOVERY]
+    if result.question.scene.config.serial is None:
+        return
+    if result.stray is None:
+        yield passed("explore.recovery", subject, "nothing outside of the slots and scratch is ever erased or written")
+    else:
+        because = f"{result.stray.why} at {result.stray.address:#x} lies outside of the slots and scratch"
+        yield failed("explore.recovery", subject, because, "check the layout in bootloader.conf")
 
 
 def _held(result: Exploration) -> str:

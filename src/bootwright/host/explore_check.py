@@ -14,7 +14,7 @@ from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic
 from bootwright.boot.runs import Run, Runs, State, final, operations
 from bootwright.boot.sectors import Sectors
 from bootwright.finding import Verdict, overall
-from bootwright.flash import FlashOp
+from bootwright.flash import Erase, FlashOp
 from bootwright.formats.keys import PublicKey
 from bootwright.formats.mcuboot_image import ImageVersion
 from bootwright.formats.mcuboot_verify import verify_image
@@ -136,6 +136,16 @@ class Checker:
         for node in closure.nodes.values():
             self.judge(phase, node)
         return phase
+
+    def leaves_its_areas(self) -> FlashOp | None:
+        """An operation outside of the slots and scratch, where the bootloader and with it serial recovery live."""
+        areas = self.config.areas
+        for run in self.runs.runs:
+            for op in run.ops:
+                end = op.address + (op.length if isinstance(op, Erase) else len(op.data))
+                if not any(area.address <= op.address and end <= area.end for area in areas):
+                    return op
+        return None
 
     def confirmed(self, roots: list[Root]) -> list[Root]:
         """The states after the application confirmed, in each of `roots`."""
