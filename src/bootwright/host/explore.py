@@ -321,7 +321,7 @@ def answer(result: Exploration) -> Answer:
 
 
 def _recovery(result: Exploration) -> Iterator[Finding]:
-    """Recovery is entered by a pin before the slots are looked at; only a bootloader that overwrites itself loses it."""
+    """A pin asks for recovery before the slots are looked at; only a bootloader that overwrites itself loses it."""
     subject = SENTENCES[Property.RECOVERY]
     if result.question.scene.config.serial is None:
         return
