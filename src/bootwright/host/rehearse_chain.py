@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bootwright.finding import Verdict, failed, passed
-from bootwright.formats.bootloader_conf import UpgradeMode
+from bootwright.flash import Write
+from bootwright.formats.bootloader_conf import Region, UpgradeMode
 from bootwright.formats.esp_secure_boot import key_digest_v2, sign_v2, verify_v2
 from bootwright.formats.mcuboot_verify import verify_image
-from bootwright.host.bench import picture
+from bootwright.host.bench import Bench, picture
 from bootwright.host.flash_key import plan_host_key
 from bootwright.host.rehearsal import Event, Kind
 from bootwright.host.rehearse_world import (
@@ -16,6 +17,7 @@ from bootwright.host.rehearse_world import (
     bumped,
     counter_of,
     expect_running,
+    failures,
     how_it_ended,
     runs,
     sign,
@@ -23,7 +25,7 @@ from bootwright.host.rehearse_world import (
     version_in,
 )
 from bootwright.sim.board import Outcome
-from bootwright.sim.machine import Cut, CutKind
+from bootwright.sim.machine import BootReport, Cut, CutKind
 
 
 def keys(world: World, notes: Notes) -> None:
@@ -214,18 +216,39 @@ def power_cut(world: World, notes: Notes) -> None:
     if not runs(world, rehearsed, trial, world.second_update):
         expect_running(world, notes, trial, world.second_update, "power.uncut")
         return
-    middle = len(trial.flash_ops) // 2
-    cut = notes.heard(world.bench.boot(cut=Cut(CutKind.FLASH, middle)))
+    for region in (world.secondary, world.primary):
+        middle = _middle(trial, region, len(world.second_update))
+        if middle is not None:
+            rehearsed = _cut(world, notes, middle, len(trial.flash_ops), region.name)
+    world.bench = rehearsed
+    world.running = world.second_update
+    expect_running(world, notes, notes.heard(world.bench.boot()), world.running, "power.stays")
+
+
+def _middle(report: BootReport, region: Region, size: int) -> int | None:
+    """The operation at which half of what is written to the image's place in a slot has been written."""
+    inside = range(region.address, region.address + size)
+    writes = [at for at, op in enumerate(report.flash_ops) if isinstance(op, Write) and op.address in inside]
+    return writes[len(writes) // 2] if writes else None
+
+
+def _cut(world: World, notes: Notes, at: int, of: int, where: str) -> Bench:
+    """Cut one boot of a copy before operation `at`; the next must run the update."""
+    bench = world.bench.copy()
+    cut = notes.heard(bench.boot(cut=Cut(CutKind.FLASH, at)))
+    report = notes.heard(bench.boot())
     if cut.outcome is not Outcome.POWER_CUT:
         notes.findings.append(failed("power.cut", "swap", f"power could not be cut: {how_it_ended(cut)}"))
-        return
-    notes.tell(f"Power goes away before flash operation {middle + 1:,} of {len(trial.flash_ops):,}.")
-    report = notes.heard(world.bench.boot())
-    expect_running(world, notes, report, world.second_update, "power.resumed")
-    if runs(world, world.bench, report, world.second_update):
-        notes.tell(f"The next boot finishes the swap with {len(report.flash_ops):,} operations.")
-        world.running = world.second_update
-        expect_running(world, notes, notes.heard(world.bench.boot()), world.running, "power.stays")
+        return bench
+    notes.tell(f"Power goes away before flash operation {at + 1:,} of {of:,}, with the {where} half written.")
+    if runs(world, bench, report, world.second_update):
+        because = f"the next boot goes on from there with {len(report.flash_ops):,} operations and runs the update"
+        notes.findings.append(passed("power.resumed", where, because))
+        return bench
+    why = next(iter(reversed(failures(report))), None)
+    because = f"after the cut {how_it_ended(report)}" + (f": {why.because}" if why else "")
+    notes.findings.append(failed(why.code if why else "power.resumed.wrong", where, because))
+    return bench
 
 
 CHAIN = (
