@@ -39,12 +39,14 @@ FLASH_FIELDS = [
     "DIS_USB_JTAG",
     "DIS_PAD_JTAG",
     "DIS_DOWNLOAD_MANUAL_ENCRYPT",
+    "SPI_DOWNLOAD_MSPI_DIS",
+    "XTS_DPA_PSEUDO_LEVEL",
 ]
 BOOT_FIELDS = ["SOFT_DIS_JTAG", "SECURE_BOOT_AGGRESSIVE_REVOKE"]
 SDKCONFIG = """CONFIG_IDF_TARGET="{chip}"
 CONFIG_PARTITION_TABLE_OFFSET=0x8000
 CONFIG_SECURE_SIGNED_ON_BOOT=y
-CONFIG_SECURE_SIGNED_APPS_RSA_SCHEME=y
+CONFIG_SECURE_SIGNED_APPS_{scheme}_SCHEME=y
 CONFIG_SECURE_BOOT=y
 CONFIG_SECURE_BOOT_V2_ENABLED=y
 CONFIG_SECURE_FLASH_ENC_ENABLED=y
@@ -87,14 +89,18 @@ class Desk:
         return peek_chip_file(self.served.directory / "chip.chip")[1]
 
 
+def _is_rsa(chip: Chip) -> bool:
+    return "rsa-3072" in chip.secure_boot.schemes
+
+
 @contextmanager
 def desk(folder: Path, model: str) -> Iterator[Desk]:
     peer_path("espefuse")
     chip = load_chip(model)
-    (folder / "bootloader.bin").write_bytes(make_bootloader_image(chip.chip_id, size=0x6000))
+    (folder / "bootloader.bin").write_bytes(make_bootloader_image(chip.chip_id, size=0x5000))
     (folder / "partition-table.bin").write_bytes(WHOLE.pack())
     (folder / "my-app.bin").write_bytes(app("1.2.3", chip=model))
-    (folder / "sdkconfig").write_text(SDKCONFIG.format(chip=model))
+    (folder / "sdkconfig").write_text(SDKCONFIG.format(chip=model, scheme="RSA" if _is_rsa(chip) else "ECDSA_V2"))
     make_chip(folder, model)
     with served(folder, "chip") as (one,):
         yield Desk(one, chip)
@@ -112,14 +118,16 @@ def enable_flash_encryption(here: Desk) -> None:
         here.run("espefuse --port PORT burn-key BLOCK_KEY0 my_flash_encryption_key.bin XTS_AES_128_KEY")
         here.run(f"espefuse --port PORT --chip {here.chip.name} burn-efuse SPI_BOOT_CRYPT_CNT 7")
     here.burn_all(FLASH_FIELDS)
-    frozen = "DIS_CACHE" if here.chip.name == "esp32" else "DIS_ICACHE"
-    here.run(f"espefuse --port PORT write-protect-efuse {frozen}")
+    for last in ("DIS_CACHE", "DIS_ICACHE"):
+        if here.chip.has_field(last):
+            here.run(f"espefuse --port PORT write-protect-efuse {last}")
 
 
 def enable_secure_boot(here: Desk) -> None:
     """Steps 1 to 5 of "Enable Secure Boot v2 Externally"."""
     name = here.chip.name
-    here.run("espsecure generate-signing-key --version 2 --scheme rsa3072 secure_boot_signing_key.pem")
+    scheme = "rsa3072" if _is_rsa(here.chip) else "ecdsa256"
+    here.run(f"espsecure generate-signing-key --version 2 --scheme {scheme} secure_boot_signing_key.pem")
     here.run("espsecure digest-sbv2-public-key --keyfile secure_boot_signing_key.pem --output digest.bin")
     if name == "esp32":
         here.run("espefuse --port PORT --chip esp32 burn-key secure_boot_v2 digest.bin")
@@ -162,7 +170,7 @@ def models(always: str, more: str) -> list[str]:
     return always.split() + (more.split() if os.environ.get("BOOTWRIGHT_EVERY_CHIP") else [])
 
 
-@pytest.mark.parametrize("model", models("esp32c3", "esp32 esp32s2 esp32s3 esp32c6"))
+@pytest.mark.parametrize("model", models("esp32c3", "esp32 esp32s2 esp32s3 esp32c5 esp32c6 esp32c61 esp32h2 esp32p4"))
 def test_flash_encryption_and_secure_boot_from_the_host(tmp_path: Path, model: str) -> None:
     with desk(tmp_path, model) as here:
         enable_flash_encryption(here)
