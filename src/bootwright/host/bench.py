@@ -121,7 +121,7 @@ def _events(report: BootReport) -> Iterator[Event]:
         if boot.flash_ops:
             yield Event("flash", "flash operations", len(boot.flash_ops))
         if boot.outcome is Outcome.APP:
-            yield Event("boot", f"runs {boot.version}")
+            yield Event("boot", f"runs {boot.version.removesuffix('+0')}")
         elif boot.outcome is Outcome.RESET:
             yield Event("power", "reset by the bootloader")
         elif boot.outcome is Outcome.POWER_CUT:

@@ -9,7 +9,7 @@ from functools import partial
 from bootwright.finding import Finding, failed, passed
 from bootwright.formats.esp_image import EspImage, make_image
 from bootwright.formats.keys import PrivateKey
-from bootwright.formats.mcuboot_image import Image, ImageVersion
+from bootwright.formats.mcuboot_image import Image, ImageVersion, tlv_name
 from bootwright.formats.mcuboot_verify import walk_tlvs
 from bootwright.host.bench import Bench
 from bootwright.host.firmware import Payload
@@ -121,7 +121,7 @@ def bit_tlv(world: World, notes: Notes) -> None:
     for tlv in walk_tlvs(image, Image.parse(image).header):
         tampered = bytearray(image)
         tampered[tlv.offset] ^= 1
-        what = f"An update with one bit changed in its TLV of type {tlv.type:#04x}."
+        what = f"An update with one bit changed in its {tlv_name(tlv.type)} TLV."
         strike(world, notes, what, _offer(world, bytes(tampered)))
 
 

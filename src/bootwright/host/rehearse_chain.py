@@ -140,7 +140,7 @@ def first_boot(world: World, notes: Notes) -> None:
         notes.findings.append(passed("boot.first.encrypted", "flash", because))
     notes.tell(
         f"{len(report.efuse_programs)} eFuse programs, {len(report.flash_ops):,} flash operations, "
-        f"{report.reboots} reset; then version {report.version} runs."
+        f"{report.reboots} reset; then {how_it_ended(report)}."
     )
 
 

@@ -180,7 +180,7 @@ _STOPPED: Mapping[Outcome, str] = MappingProxyType(
 
 def how_it_ended(report: BootReport) -> str:
     """A boot's end in words."""
-    return f"version {report.version} runs" if report.booted else _STOPPED[report.outcome]
+    return f"version {report.version.removesuffix('+0')} runs" if report.booted else _STOPPED[report.outcome]
 
 
 def expect_running(world: World, notes: Notes, report: BootReport, image: bytes, code: str) -> bool:
