@@ -184,6 +184,26 @@ def test_flash_encryption_and_secure_boot_from_the_host(tmp_path: Path, model: s
         assert b"1.2.3" not in here.flash
 
 
+@pytest.mark.parametrize("model", models("", "esp32c2"))
+def test_the_c2_takes_both_keys_in_one_command(tmp_path: Path, model: str) -> None:
+    with desk(tmp_path, model) as here:
+        here.run("esptool --port PORT erase-flash")
+        here.run("espsecure generate-flash-encryption-key --keylen 128 my_flash_encryption_key.bin")
+        here.run("espsecure generate-signing-key --version 2 --scheme ecdsa256 secure_boot_signing_key.pem")
+        here.run(
+            "espefuse --port PORT --chip esp32c2 burn-key-digest secure_boot_signing_key.pem"
+            " burn-key BLOCK_KEY0 my_flash_encryption_key.bin XTS_AES_128_KEY_DERIVED_FROM_128_EFUSE_BITS"
+        )
+        here.run("espefuse --port PORT --chip esp32c2 burn-efuse SPI_BOOT_CRYPT_CNT 7")
+        here.burn_all(FLASH_FIELDS)
+        here.run("espefuse --port PORT --chip esp32c2 burn-efuse SECURE_BOOT_EN")
+        here.run("espefuse -p PORT write-protect-efuse RD_DIS")
+        flash_signed_and_encrypted(here)
+        here.run("espefuse --port PORT burn-efuse ENABLE_SECURITY_DOWNLOAD")
+        booted = here.boot("--conf", "sdkconfig")
+        assert (booted["verdict"], booted["outcome"], booted["version"]) == ("pass", "app", "1.2.3"), booted
+
+
 def test_plaintext_where_the_chip_expects_ciphertext_is_seen_at_the_first_header(tmp_path: Path) -> None:
     with desk(tmp_path, "esp32c3") as here:
         enable_flash_encryption(here)
