@@ -22,6 +22,7 @@ from tests.support.idf_scene import (
     Scene,
     app,
     code,
+    said,
     scene,
 )
 from tests.support.keys import key_of
@@ -33,6 +34,7 @@ from bootwright.formats.esp_otadata import OtaSelectEntry, OtaState, erased_otad
 from bootwright.formats.esp_partitions import make_partition, make_table
 from bootwright.formats.esp_secure_boot import sign_v2
 from bootwright.formats.keys import KeyType
+from bootwright.sim.board import Outcome
 from bootwright.sim.idf_boot import IdfBootloader
 
 SLOTS = (FACTORY, OTA_0, OTA_1)
@@ -107,6 +109,27 @@ def test_a_table_without_otadata_boots_the_factory_application() -> None:
 def test_otadata_of_one_sector_stops_the_boot() -> None:
     parts = [make_partition("otadata", 1, 0, OTADATA, 0x1000), make_partition("factory", 0, 0, FACTORY, 0x10000)]
     assert code(scene(table=make_table(parts).pack()).boot()) == "idf.otadata.size"
+
+
+def test_an_efuse_lifts_the_newest_revision_that_an_application_allows() -> None:
+    it = in_every_slot(scene(), image_of(max_chip_rev_full=2))
+    it.machine.efuses = it.machine.efuses.burn_fields({"DISABLE_WAFER_VERSION_MAJOR": 1}).latched()
+    assert it.boot().booted
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "wanted", "words"),
+    [
+        (12, 9, "port.init.chip", "mismatch chip ID, expected 5, found 9"),
+        (15, 900, "port.init.revision", "Required >= v9.0, found v0.4."),
+    ],
+)
+def test_a_bootloader_for_other_silicon_resets(at: int, value: int, wanted: str, words: str) -> None:
+    it = scene()
+    it.machine.flash.load(at, value.to_bytes(2, "little"))
+    report = it.boot()
+    assert (report.outcome, code(report)) == (Outcome.RESET, wanted)
+    assert words in said(report)
 
 
 # Signatures

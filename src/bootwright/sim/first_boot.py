@@ -19,6 +19,7 @@ from bootwright.sim.app_start import start_application
 from bootwright.sim.board import Board, Ended, Outcome, Steps
 from bootwright.sim.flash_encryption_stage import enable_flash_encryption, encryption_state
 from bootwright.sim.idf_efuse import EfuseWriter, Err
+from bootwright.sim.idf_image import check_own_header
 from bootwright.sim.port_config import boot_config
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.secure_boot_stage import enable_secure_boot, stage_secure_boot
@@ -125,27 +126,8 @@ def _refuse_virtual_in_ram(conf: BootloaderConf) -> None:
 
 
 def _start(run: Run) -> None:
-    """`bootloader_init`: the bootloader's own header must fit chip and revision."""
-    chip, revision = run.board.chip, run.board.efuses.revision
     run.say("INF", "*** Booting MCUboot build (model) ***")
-    run.say("INF", f"[boot] chip revision: v{revision // 100}.{revision % 100}")
-    header = run.board.flash.read(chip.bootloader_offset, 24)
-    chip_id, minimum = int.from_bytes(header[12:14], "little"), int.from_bytes(header[15:17], "little")
-    if chip_id != chip.chip_id:
-        raise halted(
-            "port.init.chip",
-            "bootloader",
-            f"the bootloader's header names chip id {chip_id:#06x}, this chip is {chip.chip_id:#06x}",
-            "flash a bootloader that was built for this chip",
-        )
-    if revision < minimum:
-        raise halted(
-            "port.init.revision",
-            "bootloader",
-            f"the bootloader asks for chip revision v{minimum // 100}.{minimum % 100}, this one is"
-            f" v{revision // 100}.{revision % 100}",
-            "take newer silicon, or build for this revision",
-        )
+    check_own_header(run)
 
 
 def _begin_together(run: Run) -> None:

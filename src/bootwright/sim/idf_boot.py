@@ -27,7 +27,7 @@ from bootwright.sim.flash_encryption_stage import (
     raise_counter,
 )
 from bootwright.sim.idf_efuse import EfuseWriter, Err
-from bootwright.sim.idf_image import VerifiedImage, verify_app, verify_bootloader
+from bootwright.sim.idf_image import VerifiedImage, check_own_header, verify_app, verify_bootloader
 from bootwright.sim.idf_ota import choose_app, note_chosen, passes_anti_rollback
 from bootwright.sim.idf_partitions import FACTORY, BootState, load_table
 from bootwright.sim.idf_v1 import enable_v1, generate_digest_v1
@@ -50,6 +50,7 @@ class IdfBootloader:
         run = Run(board, self.conf, EfuseWriter(board), soc_options=True, app_key=self.app_key)
         try:
             run.say("INF", "[boot] ESP-IDF 2nd stage bootloader (model)")
+            check_own_header(run)
             state = load_table(run)
             if not self.conf.defined("CONFIG_EFUSE_VIRTUAL"):
                 return (yield from self._main(run, state))

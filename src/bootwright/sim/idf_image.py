@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bootwright.errors import FormatError
 from bootwright.finding import Verdict, passed
 from bootwright.flash import Area
-from bootwright.formats.esp_image import AppDesc, EspImage, segments_checksum
+from bootwright.formats.esp_image import AppDesc, EspImage, EspImageHeader, segments_checksum
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE
 from bootwright.formats.esp_secure_boot_v1 import SignatureV1, verify_v1
 from bootwright.formats.esp_signature_block import BlockVersion
@@ -41,6 +41,38 @@ class _Asked:
     area: Area  #: where it must fit
     code: str  #: the findings' prefix
     is_bootloader: bool
+
+
+def check_own_header(run: Run) -> None:
+    """`bootloader_init`, of both bootloaders: the running one's own header must fit chip and revision.
+
+    Raises:
+        HaltedError: it does not.
+    """
+    chip, revision = run.board.chip, run.board.efuses.revision
+    run.say("INF", f"[boot] chip revision: {_version(revision)}")
+    header = EspImageHeader.parse(run.board.flash.read(chip.bootloader_offset, EspImageHeader.size()))
+    if header.chip_id != chip.chip_id:
+        run.say("ERR", f"[boot_comm] mismatch chip ID, expected {chip.chip_id}, found {header.chip_id}")
+        raise halted(
+            "port.init.chip",
+            "bootloader",
+            f"the bootloader's header names chip id {header.chip_id:#06x}, this chip is {chip.chip_id:#06x}",
+            "flash a bootloader that was built for this chip",
+        )
+    if revision < header.min_chip_rev_full:
+        needed = _version(header.min_chip_rev_full)
+        run.say("ERR", f"[boot_comm] chip revision check failed. Required >= {needed}, found {_version(revision)}.")
+        raise halted(
+            "port.init.revision",
+            "bootloader",
+            f"the bootloader asks for chip revision {needed}, this one is {_version(revision)}",
+            "take newer silicon, or build for this revision",
+        )
+
+
+def _version(revision: int) -> str:
+    return f"v{revision // 100}.{revision % 100}"
 
 
 def verify_bootloader(run: Run) -> VerifiedImage:
@@ -151,11 +183,19 @@ def _parse(run: Run, asked: _Asked, data: bytes) -> EspImage:
         raise _invalid(asked, "chip", f"it is for chip id {header.chip_id:#06x}")
     if revision < header.min_chip_rev_full:
         raise _invalid(asked, "revision", f"it asks for chip revision {header.min_chip_rev_full}, this is {revision}")
-    if not asked.is_bootloader and header.max_chip_rev_full not in (0, 0xFFFF) and revision > header.max_chip_rev_full:
+    if not asked.is_bootloader and _is_beyond(run, header.max_chip_rev_full):
         raise _invalid(asked, "revision", f"it goes up to revision {header.max_chip_rev_full}, this is {revision}")
     if any(len(segment.data) % 4 for segment in image.segments):
         raise _invalid(asked, "image", "a segment's length is no multiple of 4")
     return image
+
+
+def _is_beyond(run: Run, newest: int) -> bool:
+    """Whether the silicon is newer than an image allows; an eFuse can lift the limit."""
+    efuses, lifted = run.board.efuses, "DISABLE_WAFER_VERSION_MAJOR"
+    if efuses.chip.has_field(lifted) and efuses.number(lifted):
+        return False
+    return newest not in (0, 0xFFFF) and efuses.revision > newest
 
 
 def _check_signature_v1(run: Run, asked: _Asked, image: EspImage, data: bytes) -> int:
