@@ -168,7 +168,7 @@ def ends_in_one_sentence(ran: Ran, code: int, *parts: str) -> None:
         ('[bootloader]\nfile = "none.bin"\n', 3, ["none.bin", "found nothing"]),
         ('[bootloader]\nfile = "empty.bin"\n', 3, ["empty.bin", "found an empty file"]),
         ('[bootloader]\nfile = "large.bin"\n', 3, ["large.bin", "0xe9"]),
-        ('[keys]\nsigning = "none.pem"\n', 3, ["none.pem", "expected a private key"]),
+        ('[keys]\nsigning = "none.pem"\n', 3, ["none.pem", "expected a key file"]),
         ('[keys]\nsigning = "ec.pem"\n', 3, ["ec.pem", "found a key of type ecdsa-p256, expected ed25519"]),
         ('[keys]\nsecure_boot = "ec.pem"\n', 3, ["ec.pem", "found a key of type ecdsa-p256, expected rsa-3072"]),
         ('[keys]\nsigning = "locked.pem"\n', 4, ["locked.pem", "encrypted private key"]),

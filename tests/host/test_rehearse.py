@@ -1,6 +1,7 @@
 """The rehearsal in process: every chip, what the first boot burns, what a broken chain says."""
 
 import os
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -240,3 +241,27 @@ def test_two_images_are_declined(tmp_path: Path) -> None:
     (tmp_path / "b.conf").write_text("".join(lines) + more)
     with pytest.raises(NotModelledError, match="found 2 images, the rehearsal plays one"):
         prepare(parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="x"))
+
+
+SIGNER = """#!{python}
+import sys
+sys.path.insert(0, {source!r})
+from bootwright.formats.keys import load_private_key
+key = load_private_key(open({key!r}, "rb").read())
+if sys.argv[1:] == ["public-key"]:
+    sys.stdout.buffer.write(key.public.pem)
+else:
+    sys.stdout.buffer.write(key.sign_digest(sys.stdin.buffer.read()))
+"""
+
+
+def test_a_key_behind_a_command_signs_and_is_not_kept(tmp_path: Path) -> None:
+    key, script = tmp_path / "elsewhere.pem", tmp_path / "sign"
+    key.write_bytes(generate_key(KeyType.ED25519).pem())
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    script.write_text(SIGNER.format(python=sys.executable, source=source, key=str(key)))
+    script.chmod(0o700)
+    project = parse_project(f'[keys]\nsigning = "exec:{script}"\n', folder=tmp_path, where="x")
+    outcome = rehearse(replace(prepare(project), given_secure_boot=secure_boot_key(KeyType.RSA_3072)))
+    assert outcome.rehearsal.verdict is Verdict.PASS
+    assert {artefact.name for artefact in outcome.artefacts if artefact.secret} == {"flash_encryption.bin"}

@@ -43,8 +43,8 @@ def ask_person(question: str) -> str | None:
     return getpass(f"{question}: ")
 
 
-def load_signer(provider: str, *, ask: Ask = ask_person) -> Signer:
-    """The signer that a provider string names.
+def load_signer(provider: str, *, ask: Ask = ask_person, password: bytes | None = None) -> Signer:
+    """The signer that a provider string names; `password` opens a key file before the environment is asked.
 
     Raises:
         FormatError: no such file, or no private key in it.
@@ -61,10 +61,10 @@ def load_signer(provider: str, *, ask: Ask = ask_person) -> Signer:
         from bootwright.host.key_exec import open_exec
 
         return open_exec(rest)
-    return load_private(rest, ask=ask)
+    return load_private(rest, ask=ask, password=password)
 
 
-def load_private(path: str, *, ask: Ask = ask_person) -> PrivateKey:
+def load_private(path: str, *, ask: Ask = ask_person, password: bytes | None = None) -> PrivateKey:
     """A private key from a file, for what no token does: decrypting an image, exporting a key.
 
     Raises:
@@ -75,11 +75,11 @@ def load_private(path: str, *, ask: Ask = ask_person) -> PrivateKey:
     if scheme != "file":
         raise RefusedError(f"{path}: found a {scheme} key, expected a key file", "this needs the private key itself")
     data = read_bytes(Path(rest), what="key file", limit=LARGEST_KEY)
-    password = os.environ.get(PASSWORD_VARIABLE)
+    known = password or os.environ.get(PASSWORD_VARIABLE, "").encode() or None
     try:
-        return load_private_key(data, password=password.encode() if password else None, where=rest)
+        return load_private_key(data, password=known, where=rest)
     except PasswordError:
-        if password or (answer := ask(f"Password of {rest}")) is None:
+        if known or (answer := ask(f"Password of {rest}")) is None:
             raise
         return load_private_key(data, password=answer.encode(), where=rest)
 

@@ -42,8 +42,8 @@ class Firmware:
 class KeyFiles:
     """Where the keys lie; None means one drawn for the occasion."""
 
-    signing: Path | None = None
-    secure_boot: Path | None = None
+    signing: str | None = None  #: a provider string, see `bootwright.host.keys`
+    secure_boot: str | None = None
     flash_encryption: Path | None = None
     password: bytes | None = field(default=None, repr=False)
 
@@ -129,8 +129,8 @@ def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[s
         security_counter=_number(values.get(("update", "security_counter"))),
     )
     keys = KeyFiles(
-        signing=path("keys", "signing"),
-        secure_boot=path("keys", "secure_boot"),
+        signing=_provider(values.get(("keys", "signing")), folder),
+        secure_boot=_provider(values.get(("keys", "secure_boot")), folder),
         flash_encryption=path("keys", "flash_encryption"),
         password=_password(values.get(("keys", "password_env"))),
     )
@@ -260,14 +260,24 @@ def _secured(conf: BootloaderConf, values: Given, chip: Chip) -> BootloaderConf:
     return conf
 
 
+def _provider(value: Value | None, folder: Path) -> str | None:
+    """A provider string; a file in it counts from the project file."""
+    if value is None:
+        return None
+    scheme, colon, rest = str(value).partition(":")
+    if colon and scheme in ("pkcs11", "exec"):
+        return str(value)
+    return str(folder / (rest if colon and scheme == "file" else str(value)))
+
+
 def _number(value: Value | None) -> int | None:
     return value if isinstance(value, int) else None
 
 
 def _password(variable: Value | None) -> bytes | None:
-    word = os.environ.get(str(variable or "BOOTWRIGHT_KEY_PASSWORD"))
-    if word is None and variable is None:
+    if variable is None:
         return None
+    word = os.environ.get(str(variable))
     if word is None:
         raise RefusedError(
             f"found no environment variable {variable}, expected the password of the key files in it",

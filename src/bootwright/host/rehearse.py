@@ -147,9 +147,9 @@ def _notes(inputs: Inputs) -> Iterator[Finding]:
 def _artefacts(world: World) -> Iterator[Artefact]:
     inputs = world.inputs
     if inputs.given_signing is None:
-        yield Artefact("signing.pem", inputs.signing.pem(), secret=True)
+        yield Artefact("signing.pem", inputs.drawn_signing.pem(), secret=True)
     if inputs.given_secure_boot is None:
-        yield Artefact("secure_boot.pem", inputs.secure_boot.pem(), secret=True)
+        yield Artefact("secure_boot.pem", inputs.drawn_secure_boot.pem(), secret=True)
     if inputs.given_flash_key is None and (key := key_file(world.bench.efuses)):
         yield Artefact("flash_encryption.bin", key, secret=True)
     yield Artefact("signing.pub.pem", inputs.signing.public.pem)

@@ -8,7 +8,7 @@ from functools import partial
 
 from bootwright.finding import Finding, failed, passed
 from bootwright.formats.esp_image import EspImage, make_image
-from bootwright.formats.keys import PrivateKey
+from bootwright.formats.keys import Signer
 from bootwright.formats.mcuboot_image import Image, ImageVersion, tlv_name
 from bootwright.formats.mcuboot_verify import walk_tlvs
 from bootwright.host.bench import Bench
@@ -140,7 +140,7 @@ def wrong_key(world: World, notes: Notes) -> None:
     strike(world, notes, "The same, in the primary slot.", lambda bench: bench.fill(world.primary, image))
 
 
-def _newer(world: World, signer: PrivateKey | None) -> bytes:
+def _newer(world: World, signer: Signer | None) -> bytes:
     payload = Payload(world.inputs.update.data, ())
     version = bumped(version_in(world.second_update))
     return sign(world, payload, version, counter_of(world, None, 9), signer=signer, subject="attack")

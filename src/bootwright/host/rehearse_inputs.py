@@ -9,12 +9,13 @@ from pathlib import Path
 
 from bootwright.errors import FormatError, NotModelledError
 from bootwright.formats.bootloader_conf import UpgradeMode
-from bootwright.formats.keys import KeyType, PrivateKey, generate_key, load_private_key
+from bootwright.formats.keys import KeyType, PrivateKey, Signer, generate_key
 from bootwright.formats.mcuboot_trailer import UpgradeMode as TrailerMode
 from bootwright.formats.mcuboot_trailer import espressif_geometry
 from bootwright.host.files import read_bytes
 from bootwright.host.firmware import BootloaderFile, Payload, read_application, read_bootloader
 from bootwright.host.flash_key import host_key_size
+from bootwright.host.keys import load_signer
 from bootwright.host.project import Project
 from bootwright.host.settings import FlashKey
 
@@ -37,8 +38,8 @@ class Inputs:
     bootloader: BootloaderFile
     image_limit: int  #: most bytes of header, payload and TLVs that the bootloader takes
     random: Random = field(repr=False)
-    given_signing: PrivateKey | None = None
-    given_secure_boot: PrivateKey | None = None
+    given_signing: Signer | None = None
+    given_secure_boot: Signer | None = None
     given_flash_key: bytes | None = field(default=None, repr=False)
 
     @property
@@ -51,20 +52,30 @@ class Inputs:
         """Type of the key that signs the bootloader: RSA-3072 where the chip's ROM knows it."""
         return secure_boot_type(self.project)
 
-    @cached_property
-    def signing(self) -> PrivateKey:
+    @property
+    def signing(self) -> Signer:
         """The key that signs applications."""
-        return self.given_signing or generate_key(self.key_type)
+        return self.given_signing or self.drawn_signing
+
+    @cached_property
+    def drawn_signing(self) -> PrivateKey:
+        """The one drawn where the project names none."""
+        return generate_key(self.key_type)
 
     @cached_property
     def strange(self) -> PrivateKey:
         """Somebody else's key, of the same type."""
         return generate_key(self.key_type)
 
-    @cached_property
-    def secure_boot(self) -> PrivateKey:
+    @property
+    def secure_boot(self) -> Signer:
         """The key that signs the bootloader."""
-        return self.given_secure_boot or generate_key(self.secure_boot_type)
+        return self.given_secure_boot or self.drawn_secure_boot
+
+    @cached_property
+    def drawn_secure_boot(self) -> PrivateKey:
+        """The one drawn where the project names none."""
+        return generate_key(self.secure_boot_type)
 
     @cached_property
     def flash_key(self) -> bytes | None:
@@ -116,15 +127,14 @@ def prepare_inputs(project: Project, *, random: Random) -> Inputs:
     )
 
 
-def _load_key(project: Project, path: Path | None, expected: KeyType, wanted_by: str) -> PrivateKey | None:
-    if path is None:
+def _load_key(project: Project, provider: str | None, expected: KeyType, wanted_by: str) -> Signer | None:
+    if provider is None:
         return None
-    pem = read_bytes(path, what="private key", limit=1 << 16)
-    key = load_private_key(pem, password=project.keys.password, where=str(path))
+    key = load_signer(provider, password=project.keys.password)
     if key.key_type is not expected:
         raise FormatError(
-            f"{path}: found a key of type {key.key_type}, expected {expected} for {wanted_by}",
-            "name another key file, or change keys.type" if wanted_by == "keys.type" else "generate one of that type",
+            f"{provider}: found a key of type {key.key_type}, expected {expected} for {wanted_by}",
+            "name another key, or change keys.type" if wanted_by == "keys.type" else "generate one of that type",
         )
     return key
 

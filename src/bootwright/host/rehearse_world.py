@@ -9,7 +9,7 @@ from types import MappingProxyType
 from bootwright.errors import FormatError
 from bootwright.finding import Finding, Verdict, failed, passed
 from bootwright.formats.bootloader_conf import Region
-from bootwright.formats.keys import PrivateKey
+from bootwright.formats.keys import Signer
 from bootwright.formats.load_header import HDR_SIZE
 from bootwright.formats.mcuboot_image import Image, ImageVersion
 from bootwright.formats.mcuboot_sign import SignOptions, sign_image
@@ -103,7 +103,7 @@ class Act:
 
 
 def sign(
-    world: World, payload: Payload, version: str, counter: int | None, *, signer: PrivateKey | None, subject: str
+    world: World, payload: Payload, version: str, counter: int | None, *, signer: Signer | None, subject: str
 ) -> bytes:
     """A signed image as the project's bootloader wants it.
 

@@ -112,6 +112,7 @@ def one_of(*words: str) -> Reader:
 
 
 _FILE = "the name of a file, relative to this one"
+_KEY = "a key file, relative to this one, or pkcs11:… or exec:COMMAND"
 _BYTES = "bytes: a number, or a string such as 4MB or 0x1F000"
 _PORT = "the port's for the chip"
 _VERSION = "a version such as 1.0.0 or 1.0.0+7, each part within its field"
@@ -188,7 +189,7 @@ SETTINGS: tuple[Setting, ...] = (
         "keys",
         "signing",
         text,
-        _FILE,
+        _KEY,
         '"keys/signing.pem"',
         "Private key that signs applications.",
         "drawn for the rehearsal and forgotten after it",
@@ -197,7 +198,7 @@ SETTINGS: tuple[Setting, ...] = (
         "keys",
         "secure_boot",
         text,
-        _FILE,
+        _KEY,
         '"keys/secure_boot.pem"',
         "Private RSA-3072 key that signs the bootloader.",
         "drawn for the rehearsal and forgotten after it",
