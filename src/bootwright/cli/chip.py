@@ -192,11 +192,12 @@ def gpio_command(context: click.Context, name: str, levels: dict[str, int], as_j
 
 @chip.command("renew")
 @click.argument("name")
+@click.option("--unprogrammed", is_flag=True, help="Silicon that no factory has programmed: no address, no revision.")
 @json_option
 @click.pass_context
-def renew_command(context: click.Context, name: str, as_json: bool) -> None:
+def renew_command(context: click.Context, name: str, unprogrammed: bool, as_json: bool) -> None:
     """Put a fresh chip in the place of NAME: blank eFuses, erased flash, the same address and port."""
-    _act(context, name, "renew", {}, as_json=as_json)
+    _act(context, name, "renew", {"unprogrammed": unprogrammed}, as_json=as_json)
 
 
 @chip.command("console")

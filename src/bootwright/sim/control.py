@@ -86,7 +86,10 @@ def _change_flash(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[st
 
 
 def _renew(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
-    chip.renew()
+    if arguments.get("unprogrammed"):
+        chip.unprogram()
+    else:
+        chip.renew()
     return state_of(chip)
 
 

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from bootwright.errors import WireError
 from bootwright.sim.rfc2217 import ComPort, Heard, Lines
+from bootwright.sim.tty_watch import TerminalWatch
 from bootwright.sim.virtual_chip import Uart
 
 _READ = 1 << 16
@@ -124,6 +125,7 @@ class Pty:
         self.path = os.ttyname(slave)
         os.close(slave)
         os.set_blocking(self._master, False)
+        self._watch = TerminalWatch(self.path)
 
     @property
     def url(self) -> str:
@@ -151,6 +153,8 @@ class Pty:
                     raise
                 self._hung_up()
                 return
+            if self._watch.was_reopened():
+                self._reset()
             self._uart.host_baud = self._baud()
             self._uart.receive(data)
             if not gone:
@@ -158,11 +162,15 @@ class Pty:
         self.flush()
 
     def _hung_up(self) -> None:
-        self._out = b""
+        self._watch.hung_up()
         if not self._unused:
-            self._uart.chip.hung_up()
+            self._reset()
         self._unused = False
+
+    def _reset(self) -> None:
+        self._uart.chip.hung_up()
         self._uart.take()
+        self._out = b""
 
     def flush(self) -> None:
         """Send what the chip has said, as far as the terminal takes it; without a client it is lost."""
@@ -185,6 +193,7 @@ class Pty:
 
     def close(self) -> None:
         """Remove the terminal."""
+        self._watch.close()
         os.close(self._master)
 
 

@@ -152,7 +152,15 @@ class VirtualChip:
         fresh = factory_efuses(
             self.chip, mac=mac if isinstance(mac, bytes) else bytes(6), revision=self.efuses.revision
         )
-        self._file.save(ChipState(efuses=fresh, powered=self.state.powered))
+        self._replace_silicon(fresh)
+
+    def unprogram(self) -> None:
+        """Put silicon in its place that no factory has programmed: no address, no revision, as on an FPGA."""
+        zeros = (0,) * len(self.chip.blocks)
+        self._replace_silicon(replace(self.efuses, bits=zeros, checks=zeros, latch=0))
+
+    def _replace_silicon(self, efuses: Efuses) -> None:
+        self._file.save(ChipState(efuses=efuses, powered=self.state.powered))
         self._file.flash.erase(0, self._file.flash.size)
         self.reset()
 
