@@ -1,6 +1,7 @@
 """Chips on ports, with the ports' far ends in the test."""
 
 import os
+import select
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from bootwright.sim.firmware import boot_from_flash
 from bootwright.sim.server import ChipServer, PortWish
 from bootwright.sim.tty_watch import TerminalWatch
 from bootwright.wire import slip
-from bootwright.wire.rom import SYNC_DATA, Opcode, Request, Response
+from bootwright.wire.rom import ROM_SYNC_VALUE, SYNC_DATA, Opcode, Request, Response
 
 SYNC = slip.encode(Request(Opcode.SYNC, SYNC_DATA).pack())
 
@@ -49,7 +50,7 @@ def sync_values(descriptor: int) -> list[int]:
     os.write(descriptor, SYNC)
     decoder = slip.Decoder()
     values: list[int] = []
-    while len(values) < 8:
+    while len(values) < 8 and select.select([descriptor], [], [], 5)[0]:
         values += [Response.parse(packet).value for packet in decoder.feed(os.read(descriptor, 4096))]
     return values
 
@@ -58,7 +59,7 @@ def test_a_client_right_behind_another_finds_a_chip_that_was_reset(path: Path) -
     with serving(path, uart0=PortWish("pty")) as ports:
         for _ in range(20):
             descriptor = os.open(ports["uart0"], os.O_RDWR | os.O_NOCTTY)
-            assert sync_values(descriptor)[0] != 0
+            assert sync_values(descriptor) == [ROM_SYNC_VALUE] * 8
             entry = 0x40380000
             for op, words in ((Opcode.MEM_BEGIN, (4, 1, 4, entry)), (Opcode.MEM_END, (0, entry))):
                 data = b"".join(word.to_bytes(4, "little") for word in words)
@@ -88,7 +89,7 @@ def test_tcp_serves_one_client_after_the_other(path: Path) -> None:
         for _ in range(3):
             with socket.create_connection(address, timeout=5) as client:
                 client.setblocking(True)
-                assert sync_values(client.fileno())[0] != 0
+                assert sync_values(client.fileno()) == [ROM_SYNC_VALUE] * 8
 
 
 def test_a_port_that_is_taken_and_a_chip_that_is_served_are_refused(path: Path) -> None:

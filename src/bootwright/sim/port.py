@@ -119,7 +119,6 @@ class Pty:
     def __init__(self, uart: Uart) -> None:
         self._uart = uart
         self._out = b""
-        self._unused = True
         self._master, slave = os.openpty()
         tty.setraw(slave)
         self.path = os.ttyname(slave)
@@ -162,10 +161,8 @@ class Pty:
         self.flush()
 
     def _hung_up(self) -> None:
-        self._watch.hung_up()
-        if not self._unused:
+        if self._watch.hung_up():
             self._reset()
-        self._unused = False
 
     def _reset(self) -> None:
         self._uart.chip.hung_up()

@@ -39,11 +39,12 @@ class TerminalWatch:
                 self._closed = not self._clients
         return reopened
 
-    def hung_up(self) -> None:
-        """The hang-up was seen: what led to it is no news any more."""
-        self._masks()
+    def hung_up(self) -> bool:
+        """The hang-up was seen, and what led to it is no news any more; whether there has been a client at all."""
+        had_client = bool(self._masks() or self._clients or self._closed)
         self._clients = 0
         self._closed = False
+        return had_client
 
     def close(self) -> None:
         """Watch no longer."""
