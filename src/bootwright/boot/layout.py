@@ -64,39 +64,28 @@ class Layout:
     magic: bytes
     magic_write: bytes  #: the magic with its padding, as boot_write_magic writes it
 
-    def sector_offset(self, image: int, slot: int, index: int) -> int:
-        """boot_img_sector_off: fs_off of a sector, out-of-bounds reads of the static table included."""
-        return self._sector(image, slot, index)
+    def sector(self, image: int, slot: int, index: int, *, filled: int) -> tuple[int, int]:
+        """fs_off and fs_size of a sector, as `boot_img_sector_off` and `_size` read them, out of bounds too.
 
-    def sector_length(self, image: int, slot: int, index: int) -> int:
-        """boot_img_sector_size; a slot's unused table entries are zero."""
-        return self.sector_size if self._sector(image, slot, index) or self._filled(image, slot, index) else 0
-
-    def _sector(self, image: int, slot: int, index: int) -> int:
-        place, at = self._entry(image, slot, index)
-        return at * self.sector_size if at < place.sectors else 0
-
-    def _filled(self, image: int, slot: int, index: int) -> bool:
-        place, at = self._entry(image, slot, index)
-        return at < place.sectors
-
-    def _entry(self, image: int, slot: int, index: int) -> tuple[Place, int]:
-        """The table entry that C reaches: the arrays of all slots lie behind each other (boot_sector_buffer)."""
+        The tables of all slots lie behind each other (boot_sector_buffer); unused entries, and all entries of images
+        beyond the first `filled`, are zero.
+        """
         place = self.slots[image][slot]
-        if 0 <= index < max(place.sectors, self.max_img_sectors):
-            return place, index
-        row, at = divmod((slot * len(self.slots) + image) * self.max_img_sectors + index, self.max_img_sectors)
-        rows = [*(pair[PRIMARY] for pair in self.slots), *(pair[SECONDARY] for pair in self.slots)]
-        if self.scratch is not None:
-            rows.append(self.scratch)
-        if index < 0 or row >= len(rows):
-            raise halted(
-                "mcuboot.sectors.walked_off",
-                place.area.name,
-                f"sector {index} of {place.area.name} was looked up, it has {place.sectors}: the code walks off its"
-                " sector table",
-            )
-        return rows[row], at
+        count, owner = len(self.slots), image
+        if not 0 <= index < max(place.sectors, self.max_img_sectors):
+            row, index = divmod((slot * count + image) * self.max_img_sectors + index, self.max_img_sectors)
+            if row < 0 or row > 2 * count or (row == 2 * count and self.scratch is None):
+                raise halted(
+                    "mcuboot.sectors.walked_off",
+                    place.area.name,
+                    f"a sector behind the tables was looked up, {place.area.name} has {place.sectors}: the code walks"
+                    " off its sector table",
+                )
+            owner = row % count if row < 2 * count else 0
+            place = self.slots[owner][row // count] if self.scratch is None or row < 2 * count else self.scratch
+        if index >= place.sectors or owner >= filled:
+            return 0, 0
+        return index * self.sector_size, self.sector_size
 
     def first_trailer_sector(self, image: int, slot: int) -> int:
         """Index of the first sector that holds trailer bytes."""

@@ -107,6 +107,7 @@ def _boot(loader: Loader) -> Program[BootOutcome]:
     status = Status()
     for image in range(count):
         loader.image = image
+        loader.filled = image + 1
         yield from _prepare(loader, status)
         if loader.swap_type in UPGRADES:
             loader.has_upgrade = True

@@ -55,6 +55,7 @@ class Loader:
     __slots__ = (
         "config",
         "esp",
+        "filled",
         "flash",
         "has_upgrade",
         "headers",
@@ -74,11 +75,20 @@ class Loader:
         self.layout: Layout = layout_of(config)
         self.esp = EspressifFlash(flash, config, probe)
         self.image = 0  #: curr_img_idx
+        self.filled = count  #: images whose sector tables were read so far
         self.headers: list[list[Header]] = [[NO_HEADER, NO_HEADER] for _ in range(count)]
         self.swap_types: list[int] = [SwapType.NONE] * count
         self.secondary_offset = [0] * count  #: swap-offset: where the secondary image begins
         self.unprotected_tlv_size = [[0, 0] for _ in range(count)]  #: swap-offset
         self.has_upgrade = False
+
+    def sector_offset(self, slot: int, index: int) -> int:
+        """boot_img_sector_off of the current image."""
+        return self.layout.sector(self.image, slot, index, filled=self.filled)[0]
+
+    def sector_length(self, slot: int, index: int) -> int:
+        """boot_img_sector_size of the current image."""
+        return self.layout.sector(self.image, slot, index, filled=self.filled)[1]
 
     def place(self, slot: int) -> Place:
         """BOOT_IMG_AREA of the current image."""
@@ -119,6 +129,7 @@ class Loader:
                 status.swap_size,
                 status.source,
                 self.has_upgrade,
+                self.filled,
                 tuple(self.swap_types),
                 tuple(tuple(pair) for pair in others),
                 tuple(self.secondary_offset),

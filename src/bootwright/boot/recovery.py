@@ -20,7 +20,7 @@ from bootwright.boot.loader import STRATEGIES, set_pending
 from bootwright.boot.loader_state import Loader
 from bootwright.boot.outcome import HaltError
 from bootwright.boot.probe import UNWATCHED, Probe
-from bootwright.boot.recovery_cbor import CborError, read_map
+from bootwright.boot.recovery_cbor import CborError, locate_map
 from bootwright.boot.recovery_groups import (
     ENOENT,
     SetStateError,
@@ -40,6 +40,8 @@ from bootwright.smp.cbor import encode_indefinite
 FRAME_MTU = 124  #: BOOT_SERIAL_FRAME_MTU
 PACKET_START, PACKET_CONTINUED = b"\x06\x09", b"\x04\x14"
 OP_READ, OP_WRITE = 0, 2
+SIZE_MAX = 2**64 - 1  #: of the native build that wrote the traces
+BODY_OFFSET = 10  #: of the CBOR in dec_buf: behind the length and the header
 GROUP_OS, GROUP_IMAGE = 0, 1
 UPLOAD = (GROUP_IMAGE, 1)
 STATE = (GROUP_IMAGE, 0)
@@ -240,11 +242,11 @@ class SerialRecovery:
     def _image_upload(self, body: bytes) -> Program[bytes]:
         """bs_upload: the answer to one chunk."""
         try:
-            wanted = read_map(body, _UPLOAD_KEYS)
+            wanted, ends = locate_map(body, _UPLOAD_KEYS)
         except CborError:
             return _rc(EINVAL)
         offset, chunk = wanted.get("off"), wanted.get("data")
-        if not isinstance(offset, int) or not isinstance(chunk, bytes):
+        if not isinstance(offset, int) or offset == SIZE_MAX or not isinstance(chunk, bytes):
             return _rc(EINVAL)
         upload = self._upload
         image, size = wanted.get("image", 0), wanted.get("len")
@@ -262,7 +264,8 @@ class SerialRecovery:
             return _rc(0, upload.offset)
         elif upload.offset + len(chunk) > upload.size:
             return _rc(EINVAL)
-        rc = yield from self._store(loader, place, chunk)
+        aligned = (BODY_OFFSET + ends["data"] - len(chunk)) % 4 == 0
+        rc = yield from self._store(loader, place, chunk, aligned=aligned)
         return _rc(rc, upload.offset)
 
     def _target(self, loader: Loader, number: int) -> Place | None:
@@ -290,7 +293,7 @@ class SerialRecovery:
         upload.size = size
         return True
 
-    def _store(self, loader: Loader, place: Place, chunk: bytes) -> Program[int]:
+    def _store(self, loader: Loader, place: Place, chunk: bytes, *, aligned: bool) -> Program[int]:
         """Write a chunk; what does not fill a flash word is left for the next one, except at the end."""
         upload, align = self._upload, loader.layout.write_size
         if self._config.serial is SerialErase.PROGRESSIVE:
@@ -303,10 +306,10 @@ class SerialRecovery:
         whole = len(chunk) - rest
         if upload.offset + len(chunk) < upload.size:
             rest = 0
-        written = yield from _written(loader, place, upload.offset, chunk[:whole])
+        written = yield from _written(loader, place, upload.offset, chunk[:whole], aligned=aligned)
         if written and rest:
             tail = chunk[whole : whole + rest] + b"\xff" * (align - rest)
-            written = yield from _written(loader, place, upload.offset + whole, tail)
+            written = yield from _written(loader, place, upload.offset + whole, tail, aligned=True)
         if not written:
             return EINVAL
         upload.offset += whole + rest
@@ -317,14 +320,15 @@ class SerialRecovery:
         return 0
 
 
-def _written(loader: Loader, place: Place, offset: int, data: bytes) -> Program[bool]:
-    if not data:
-        return offset <= place.area.size
-    ops = loader.esp.write(place.area, offset, data, "write upload")
-    if ops is None:
-        return False
-    yield from ops
-    return True
+def _written(loader: Loader, place: Place, offset: int, data: bytes, *, aligned: bool) -> Program[bool]:
+    """Write; nothing at all still reaches the flash driver as a write of 0 bytes, unless its buffer is unaligned."""
+    if data or aligned:
+        ops = loader.esp.write(place.area, offset, data, "write upload")
+        if ops is None:
+            return False
+        yield from ops
+        return True
+    return offset <= place.area.size
 
 
 def _erase_range(loader: Loader, place: Place, start: int, end: int) -> Program[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_BITS = {"uint": 32, "size": 64}
+_BYTES = {"uint": 4, "size": 8}  #: widest encoding that the decoder of each kind takes, whatever the value
 
 
 class CborError(Exception):
@@ -18,18 +18,18 @@ class CborError(Exception):
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 0
+        self.at = 0
 
     def take(self, count: int) -> bytes:
-        if self._at + count > len(self._data):
+        if self.at + count > len(self._data):
             raise CborError("the request ends early")
-        self._at += count
-        return self._data[self._at - count : self._at]
+        self.at += count
+        return self._data[self.at - count : self.at]
 
     def peek(self) -> int:
-        if self._at >= len(self._data):
+        if self.at >= len(self._data):
             raise CborError("the request ends early")
-        return self._data[self._at]
+        return self._data[self.at]
 
     def head(self) -> tuple[int, int | None]:
         """Major type and value; None for an indefinite length."""
@@ -72,6 +72,7 @@ class _Reader:
         return self.take(value)
 
     def value(self, kind: str) -> int | bytes:
+        begin = self.at
         major, value = self.head()
         if kind == "bool":
             if major != 7 or value not in (20, 21):
@@ -81,7 +82,7 @@ class _Reader:
             if major != 2 or value is None:
                 raise CborError("expected bytes")
             return self.take(value)
-        if major != 0 or value is None or value >> _BITS[kind]:
+        if major != 0 or value is None or self.at - begin - 1 > _BYTES[kind]:
             raise CborError("expected an unsigned number")
         return value
 
@@ -113,11 +114,21 @@ def read_map(data: bytes, keys: Mapping[str, str]) -> dict[str, int | bytes]:
     Raises:
         CborError: no map, a known key twice or of another type, or an early end.
     """
+    return locate_map(data, keys)[0]
+
+
+def locate_map(data: bytes, keys: Mapping[str, str]) -> tuple[dict[str, int | bytes], dict[str, int]]:
+    """As `read_map`; also where in `data` each value ends.
+
+    Raises:
+        CborError: no map, a known key twice or of another type, or an early end.
+    """
     reader = _Reader(data)
     major, count = reader.head()
     if major != 5:
         raise CborError("the request is no map")
     found: dict[str, int | bytes] = {}
+    ends: dict[str, int] = {}
     while reader.items(count):
         key = reader.text().decode("latin-1")
         if key not in keys:
@@ -126,5 +137,6 @@ def read_map(data: bytes, keys: Mapping[str, str]) -> dict[str, int | bytes]:
             raise CborError(f"{key} comes twice")
         else:
             found[key] = reader.value(keys[key])
+            ends[key] = reader.at
         count = None if count is None else count - 1
-    return found
+    return found, ends

@@ -152,8 +152,8 @@ def _fixup_revert(loader: Loader, status: Status) -> Program[None]:
 def _move_up(loader: Loader, status: Status, index: int) -> Program[None]:
     """boot_move_sector_up: primary sector `index - 1` goes to `index`."""
     layout, primary = loader.layout, loader.place(PRIMARY)
-    to = layout.sector_offset(loader.image, PRIMARY, index)
-    offset = layout.sector_offset(loader.image, PRIMARY, index - 1)
+    to = loader.sector_offset(PRIMARY, index)
+    offset = loader.sector_offset(PRIMARY, index - 1)
     if status.idx == 1:
         if status.source is not Source.PRIMARY_SLOT:
             loader.mark("move: erase primary trailer", status)
@@ -172,9 +172,9 @@ def _swap_sector(loader: Loader, status: Status, index: int) -> Program[None]:
     """boot_swap_sectors: secondary `index - 1` → primary, then the moved primary sector `index` → secondary."""
     layout, primary, secondary = loader.layout, loader.place(PRIMARY), loader.place(SECONDARY)
     step = layout.sector_size
-    up = layout.sector_offset(loader.image, PRIMARY, index)
-    primary_offset = layout.sector_offset(loader.image, PRIMARY, index - 1)
-    secondary_offset = layout.sector_offset(loader.image, SECONDARY, index - 1)
+    up = loader.sector_offset(PRIMARY, index)
+    primary_offset = loader.sector_offset(PRIMARY, index - 1)
+    secondary_offset = loader.sector_offset(SECONDARY, index - 1)
     if status.state == 1:
         loader.mark("move: to primary", status)
         yield from loader.must_erase(primary, primary_offset, step, "erase primary")

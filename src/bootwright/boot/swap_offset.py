@@ -159,18 +159,16 @@ def _fixup_revert(loader: Loader, status: Status) -> Program[None]:
 
 def _swap_sector(loader: Loader, status: Status, index: int, used: list[int]) -> Program[None]:
     """boot_swap_sectors: primary → secondary, then the secondary's next sector → primary."""
-    layout, image = loader.layout, loader.image
-    here = layout.sector_offset(image, PRIMARY, index)
-    there = layout.sector_offset(image, SECONDARY, index)
-    up = layout.sector_offset(image, PRIMARY, index + 1)
+    here = loader.sector_offset(PRIMARY, index)
+    there = loader.sector_offset(SECONDARY, index)
+    up = loader.sector_offset(PRIMARY, index + 1)
     yield from _exchange(loader, status, here, there, up, (index > used[PRIMARY], index > used[SECONDARY]))
 
 
 def _swap_sector_back(loader: Loader, status: Status, index: int, used: list[int]) -> Program[None]:
     """boot_swap_sectors_revert: primary → the secondary's next sector, then the secondary's sector → primary."""
-    layout, image = loader.layout, loader.image
-    here = layout.sector_offset(image, PRIMARY, index)
-    there = layout.sector_offset(image, SECONDARY, index + 1)
+    here = loader.sector_offset(PRIMARY, index)
+    there = loader.sector_offset(SECONDARY, index + 1)
     yield from _exchange(loader, status, here, there, here, (index > used[PRIMARY], index > used[SECONDARY]))
 
 

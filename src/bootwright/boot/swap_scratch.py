@@ -123,7 +123,7 @@ def _last_sector(loader: Loader, copy_size: int) -> int:
     while True:
         for slot, other in ((PRIMARY, SECONDARY), (SECONDARY, PRIMARY)):
             if size[slot] < copy_size or size[slot] < size[other]:
-                size[slot] += layout.sector_length(loader.image, slot, index[slot])
+                size[slot] += loader.sector_length(slot, index[slot])
                 index[slot] += 1
         if size[PRIMARY] >= copy_size and size[PRIMARY] == size[SECONDARY]:
             return index[PRIMARY] - 1
@@ -132,8 +132,8 @@ def _last_sector(loader: Loader, copy_size: int) -> int:
 def _group_outside(loader: Loader, last: int, room: int) -> tuple[int, int]:
     """boot_copy_sz where a corrupt swap size leads behind the slot's sectors."""
     size, at = 0, last
-    while at >= 0 and size + loader.layout.sector_length(loader.image, PRIMARY, at) <= room:
-        size += loader.layout.sector_length(loader.image, PRIMARY, at)
+    while at >= 0 and size + loader.sector_length(PRIMARY, at) <= room:
+        size += loader.sector_length(PRIMARY, at)
         at -= 1
     return at + 1, size
 
@@ -185,7 +185,7 @@ def _swap_group(loader: Loader, status: Status, first: int, size: int) -> Progra
     Sizes are 32-bit: a corrupt swap size that leads into the trailer wraps them, as in the C code.
     """
     layout = loader.layout
-    offset = layout.sector_offset(loader.image, PRIMARY, first)
+    offset = loader.sector_offset(PRIMARY, first)
     trailer_sector = layout.first_trailer_sector(loader.image, PRIMARY) * layout.sector_size
     copy = size
     if offset + size > trailer_sector:
