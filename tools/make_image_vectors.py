@@ -63,6 +63,20 @@ IMAGES = {
 }
 
 
+DUMPS = ("protected tlvs", "confirmed", "confirmed, alignment 32", "encrypted x25519", "unsigned")
+SOURCES = (
+    "getpub",
+    "getpub -e lang-rust --name-suffix _2",
+    "getpub -e pem",
+    "getpubhash",
+    "getpriv",
+    "getpriv -f openssl --minimal",
+    "getpriv -f pkcs8 --minimal",
+    "keyinfo",
+    "keyinfo --require private",
+)
+
+
 def main() -> None:
     """Run imgtool and write the files."""
     checkout = Path(sys.argv[1])
@@ -76,6 +90,10 @@ def main() -> None:
             (work / name).write_text(pem)
         (work / "in.bin").write_bytes(PAYLOAD)
         write("images", f"imgtool {version}", [image(work, name, words) for name, words in IMAGES.items()])
+        write(
+            "dumps", f"imgtool {version}", [dump(work, name, words) for name, words in IMAGES.items() if name in DUMPS]
+        )
+        write("sources", f"imgtool {version}", [source(work, name, line) for name in KEYS for line in SOURCES])
 
 
 def image(work: Path, name: str, words: str) -> dict[str, object]:
@@ -84,6 +102,21 @@ def image(work: Path, name: str, words: str) -> dict[str, object]:
     run(IMGTOOL, *arguments, cwd=work)
     made = (work / "out.bin").read_bytes()
     return {"name": name, "arguments": arguments, "payload": PAYLOAD.hex(), "image": made.hex()}
+
+
+def dump(work: Path, name: str, words: str) -> dict[str, object]:
+    """What dumpinfo says of one image, in its three forms."""
+    made = bytes.fromhex(str(image(work, name, words)["image"]))
+    (work / "signed.bin").write_bytes(made)
+    shown = {form: run(IMGTOOL, "dumpinfo", "-f", form, "signed.bin", cwd=work) for form in ("human", "yaml", "json")}
+    return {"name": name, "image": made.hex(), **shown}
+
+
+def source(work: Path, key: str, line: str) -> dict[str, object]:
+    """What a key command says, and how it ends."""
+    command = [IMGTOOL, *line.split(), "-k", key]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+    return {"arguments": command[1:], "code": done.returncode, "out": done.stdout}
 
 
 def run(*command: str, cwd: Path | None = None) -> str:

@@ -363,6 +363,7 @@ REFUSED = [
     "sign -v 256.0.0 -H 32 -S 0x20000 --pad-header @in.bin @out.bin",
     "sign -v 1.2.3 -H 32 -S 0x20000 --pad-header --fix-sig @in.bin @in.bin @out.bin",
     "sign -v 1.2.3 -H 32 -S 0x20000 --pad-header --hmac-sha 512 -E @ecdsa-p256.pub @in.bin @out.bin",
+    "sign -v 1.2.3 -H 32 -S 0x20000 --pad-header --fix-sig @in.bin --fix-sig-pubkey @x25519.pub @in.bin @out.bin",
     "verify @missing.bin",
     "verify @in.bin",
     "verify -k @missing.pem @in.bin",
@@ -395,4 +396,8 @@ def test_what_imgtool_refuses_is_refused_with_its_exit_code_and_sentence(line: s
 
 
 #: refusals whose sentence in imgtool is unfinished ("{allowed}") or names a Python class
-OWN_WORDS = {line for line in REFUSED if "--sha 384" in line or "ecdsa-p256.pem --pure" in line or "0x9f" in line}
+OWN_WORDS = {
+    line
+    for line in REFUSED
+    if "--sha 384" in line or "ecdsa-p256.pem --pure" in line or "0x9f" in line or "-pubkey @x" in line
+}

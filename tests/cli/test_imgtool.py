@@ -131,6 +131,89 @@ def test_truncated_images_get_one_sentence(folder: Path, content: bytes) -> None
         assert len((done.out + done.err).splitlines()) == 1
 
 
+BASE = "sign -v 1.2.3 -H 32 -S 0x20000 --pad-header"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "sentence"),
+    [
+        ("sign -v 1.2.3 -H 32 -S 0x8000 app.bin out.bin", 2, "Header padding was not requested"),
+        ("sign -v 1.2.3 -H 16 -S 0x8000 app.bin out.bin", 2, "Minimum value for -H/--header-size is 32"),
+        ("sign -v 01.2 -H 32 -S 0x8000 app.bin out.bin", 2, "Invalid version number, should be maj.min.rev+build"),
+        ("sign -v 256 -H 32 -S 0x8000 --pad-header app.bin out.bin", 1, "found 256, expected 0..255"),
+        ("sign -v 1 -H 32 -S big --pad-header app.bin out.bin", 2, "big is not a valid integer"),
+        (f"{BASE} missing.bin out.bin", 2, "Input file not found"),
+        (f"{BASE} app.bin out.hex", 2, "No address exists in input file"),
+        (f"{BASE} -k missing.pem app.bin out.bin", 1, "Key file not found (missing.pem)"),
+        (f"{BASE} -k key.pub app.bin out.bin", 2, "Cannot sign with a public-only PEM"),
+        (f"{BASE} -k x.pem app.bin out.bin", 1, "found x25519"),
+        (f"{BASE} -k key.pem -E x.pem app.bin out.bin", 2, "must use the same type of key"),
+        (f"{BASE} -k key.pem --sha 512 app.bin out.bin", 2, "can not be used with --sha 512"),
+        (f"{BASE} -k key.pem --pure app.bin out.bin", 2, "Could not find allowed hash algorithms"),
+        (f"{BASE} --pure --sha 256 app.bin out.bin", 2, "Pure signatures"),
+        (f"{BASE} --custom-tlv 0x10 x app.bin out.bin", 2, "conflicts with predefined TLV"),
+        (f"{BASE} --custom-tlv 0x9f x app.bin out.bin", 2, "Invalid custom TLV type value '0x009f'"),
+        (f"{BASE} --custom-tlv 0xa0 0x123 app.bin out.bin", 2, "Custom TLV length is odd."),
+        (f"{BASE} --custom-tlv 0xa0 0xzz app.bin out.bin", 1, "expected hexadecimal digits"),
+        (f"{BASE} --custom-tlv tag x app.bin out.bin", 1, "expected a number such as 0xa0"),
+        (f"{BASE} --custom-tlv 0xa0 x --custom-tlv 160 y app.bin out.bin", 2, "already exists"),
+        (f"{BASE} --boot-record thirteenchars app.bin out.bin", 2, "is too long (13 characters) for sw_type"),
+        (f"{BASE} --cid gadget app.bin out.bin", 1, "Unknown namespace for UUID: gadget"),
+        (f"{BASE} --vid a\x01b app.bin out.bin", 1, "Unknown UUID format"),
+        (f"{BASE} -L 1 -F 2 app.bin out.bin", 2, "Can not set rom_fixed and load_addr at the same time"),
+        (f"{BASE} -s 0x100000000 app.bin out.bin", 1, "security counter: found 4294967296"),
+        (f"{BASE} -s many app.bin out.bin", 2, "many is not a valid integer"),
+        (f"{BASE} -d nonsense app.bin out.bin", 2, "Image dependency format is invalid"),
+        (f"{BASE} -d (1,1)(2 app.bin out.bin", 2, "There's a mismatch between the number"),
+        (f"{BASE} -d (300,1) app.bin out.bin", 1, "dependency: found image 300"),
+        (f"{BASE} --fix-sig app.bin app.bin out.bin", 2, "public key of the fixed signature is not specified"),
+        (f"{BASE} -k key.pem --fix-sig app.bin --fix-sig-pubkey key.pub app.bin out.bin", 2, "at the same time"),
+        (f"{BASE} --fix-sig app.bin --fix-sig-pubkey x.pub app.bin out.bin", 2, "Could not find allowed hash"),
+        (f"{BASE} --hmac-sha 512 -E key.pub app.bin out.bin", 2, "Currently only ECIES-X25519 supports HMAC-SHA512"),
+        (f"{BASE} -E e.pub app.bin out.bin", 1, "found ed25519, expected rsa-2048"),
+        ("getpub -k key.pem -e pem -l c", 2, "Please use only one of"),
+        ("getpub -k key.pem -e raw --name-suffix x", 2, "only meaningful for lang-c / lang-rust"),
+        ("getpub -k key.pem --name-suffix a-b", 2, "must contain only [A-Za-z0-9_]"),
+        ("getpubhash -k key.pem -e raw --name-suffix x", 2, "only meaningful for the lang-c"),
+        ("getpub -k p192.pem", 1, "Unsupported EC curve: secp192r1"),
+        ("getpriv -k key.pub", 2, "requires private key"),
+        ("getpriv -k e.pem", 2, "Operation not supported with ed25519 keys"),
+        ("keyinfo -k key.pub --require private", 2, "is public, but private was required"),
+        ("keygen -k new.pem -t banana", 2, "'banana' is not one of"),
+    ],
+)
+def test_each_refusal_has_imgtools_exit_code_and_words(folder: Path, line: str, code: int, sentence: str) -> None:
+    (folder / "key.pub").write_bytes(key_of(KeyType.ECDSA_P256).public.pem)
+    for name, key_type in (("x", KeyType.X25519), ("e", KeyType.ED25519), ("p192", KeyType.ECDSA_P192)):
+        (folder / f"{name}.pem").write_bytes(key_of(key_type).pem())
+        (folder / f"{name}.pub").write_bytes(key_of(key_type).public.pem)
+    done = imgtool(line)
+    assert (done.code, sentence in done.err.replace("\n", " ")) == (code, True), done
+    assert not (folder / "out.bin").exists()
+    assert not (folder / "out.hex").exists()
+
+
+def test_intel_hex_is_padded_by_records_of_the_trailer_only(folder: Path) -> None:
+    from bootwright.formats.hexfile import pack_hex, parse_hex
+
+    (folder / "app.hex").write_bytes(pack_hex([(0x1000, bytes(range(64)))]))
+    assert imgtool(f"{BASE} -k key.pem --confirm app.hex out.hex").code == 0
+    segments = parse_hex((folder / "out.hex").read_bytes())
+    assert [address for address, _ in segments] == [0x1000 - 32, 0x1000 - 32 + 0x20000 - 24]
+    assert segments[1][1] == b"\x01" + b"\xff" * 7 + boot_magic(8)
+    assert imgtool("verify -k key.pem out.hex").code == 0
+    assert imgtool(f"{BASE} -x 0x8000 --pad app.bin out.hex").code == 0
+    assert parse_hex((folder / "out.hex").read_bytes())[0][0] == 0x8000
+
+
+def test_a_signature_goes_out_and_comes_in_again(folder: Path) -> None:
+    assert imgtool(f"{BASE} -k key.pem --sig-out sig app.bin one.bin").code == 0
+    assert imgtool(f"{BASE} --fix-sig sig --fix-sig-pubkey key.pem app.bin two.bin").code == 0
+    assert (folder / "one.bin").read_bytes() == (folder / "two.bin").read_bytes()
+    assert imgtool(f"{BASE} --sig-out sig2 app.bin three.bin").code == 1
+    assert imgtool(f"{BASE} --vector-to-sign payload app.bin vector").out == "image.py: export payload\n"
+
+
 def test_the_yaml_of_dumpinfo_quotes_odd_names(folder: Path) -> None:
     for name, shown in (("123.bin", "123.bin"), ("yes", "'yes'"), ("12", "'12'"), ("it's", "'it''s'")):
         imgtool(f"sign -v 1 -H 32 --pad-header -S 0x100000 app.bin {name}")

@@ -106,6 +106,8 @@ def _signing(given: dict[str, Any]) -> _Signing:
     if signer is not None:
         raise click.UsageError("Can not sign using key and provide fixed-signature at the same time")
     key = load_key(given["fix_sig_pubkey"])
+    if key.key_type not in KEY_HASHES and isinstance(key, PublicKey):
+        raise click.UsageError(f"Could not find allowed hash algorithms for {key.key_type}")
     return _Signing(None, public_of(key), fixed, isinstance(key, PrivateKey))
 
 
@@ -172,8 +174,6 @@ def _padded(signature: bytes, options: SignOptions, key_type: KeyType) -> bytes:
 
 
 def _check_fixed(draft: Draft, public: PublicKey, signature: bytes) -> None:
-    if public.key_type not in KEY_HASHES:
-        raise click.UsageError(f"Could not find allowed hash algorithms for {public.key_type}")
     from bootwright.formats.mcuboot_verify import strip_padding
 
     if not accepts(draft, public, strip_padding(signature) if public.key_type.is_ecdsa else signature):
