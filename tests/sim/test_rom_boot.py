@@ -152,6 +152,17 @@ def test_a_counter_without_a_key_is_noise() -> None:
     assert code(refused(it)) == "rom.image.magic"
 
 
+def test_a_flash_key_in_the_last_block_is_doubted() -> None:
+    it = scene(FLASH_ENCRYPTION)
+    fields = {"KEY_PURPOSE_5": 4, "SPI_BOOT_CRYPT_CNT": 1}
+    it.machine.efuses = it.machine.efuses.burn_block(9, bytes(range(32))).burn_fields(fields).latched()
+    image = bootloader()
+    it.machine.flash.load(0, encrypt_xts(image, bytes(range(32))[::-1], 0))
+    report = it.machine.boot_once(it.port)
+    assert ("rom.flash_encryption.last_block", Verdict.WARN) in [(f.code, f.verdict) for f in report.findings]
+    assert report.outcome is not Outcome.ROM_REFUSED
+
+
 def test_lines_that_no_public_log_shows_are_marked() -> None:
     it = scene(chip="esp32c61")
     line = it.machine.boot(it.port).console[0]

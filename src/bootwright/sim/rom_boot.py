@@ -21,6 +21,7 @@ from bootwright.formats.esp_image import EspImage, EspImageHeader, segments_chec
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE, check_bootloader_size
 from bootwright.sim.board import BurnEfuse, Steps
 from bootwright.sim.console import ConsoleLine
+from bootwright.sim.encrypted_flash import is_encryption_on
 from bootwright.sim.idf_keys import trusted_digests
 from bootwright.sim.rom_v1 import SEEN as _SEEN_V1
 from bootwright.sim.rom_v1 import check_v1
@@ -78,6 +79,7 @@ class RomRun:
 def boot_rom(run: RomRun) -> Steps[bool]:
     """Check the bootloader and load it; False means that the ROM resets instead. Only key revocation burns."""
     _greet(run)
+    _doubt_key(run)
     try:
         image = _load(run)
         yield from _secure_boot(run, image)
@@ -100,6 +102,24 @@ def _greet(run: RomRun) -> None:
         run.say(line, source.seen)
     words, seen = rom.resets[run.cause]
     run.say(f"rst:{words},boot:{rom.boot:#x} (SPI_FAST_FLASH_BOOT)", seen)
+
+
+def _doubt_key(run: RomRun) -> None:
+    """What a chip does with an XTS key in the block that a hardware bug keeps from serving it, nobody wrote down."""
+    if not is_encryption_on(run.efuses) or run.chip.keys.purpose_by != "field":
+        return
+    last = run.chip.keys.blocks[-1]
+    purpose = run.efuses.key_purpose(last)
+    if purpose.startswith("XTS") and run.efuses.quirk_forbids(last, run.chip.purpose(purpose)):
+        run.findings.append(
+            warned(
+                "rom.flash_encryption.last_block",
+                f"eFuse block {last}",
+                f"the flash-encryption key lies in block {last}, from which this chip cannot use it (a hardware bug);"
+                " the model decrypts with it all the same",
+                "burn the key into another block, on another chip",
+            )
+        )
 
 
 def _load(run: RomRun) -> EspImage:
