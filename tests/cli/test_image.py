@@ -5,11 +5,16 @@ import pytest
 from tests.support.dropin import run_cli
 from tests.support.keys import key_of
 
+from bootwright.formats.esp_image import Segment
 from bootwright.formats.keys import KeyType
+from bootwright.formats.load_header import make_application
 from bootwright.formats.mcuboot_image import Image, TlvType
 
 Words = list[str | Path]
-PAYLOAD = bytes(range(256)) * 40
+PAYLOAD = (
+    make_application(0x40380000, Segment(0x40380000, bytes(64)), Segment(0x3FC80000, bytes(range(64))))
+    + bytes(range(256)) * 40
+)
 C3 = """\
 CONFIG_ESP_FLASH_SIZE=4MB
 CONFIG_ESP_BOOTLOADER_SIZE=0xF000
@@ -56,6 +61,19 @@ def test_an_image_signed_for_a_bootloader_conf_is_verified_against_it(folder: Pa
     ]
 
 
+def test_an_application_that_the_loader_cannot_load_is_warned_of_when_signed_and_refused_when_verified(
+    folder: Path,
+) -> None:
+    (folder / "app.bin").write_bytes(bytes(range(256)) * 40)
+    made = run_cli(
+        *("image", "sign", folder / "app.bin", folder / "out.bin", "-v", "1", "-k", folder / "ed25519.pem"),
+        *("--conf", folder / "boot.conf"),
+    )
+    assert (made.code, "warn" in made.out, "[load_header.magic]" in made.out) == (0, True, True)
+    done = run_cli("image", "verify", folder / "out.bin", "-k", folder / "ed25519.pub", "--conf", folder / "boot.conf")
+    assert (done.code, "[load_header.magic]" in done.out) == (1, True)
+
+
 def test_the_wrong_key_is_the_answer_no(folder: Path) -> None:
     out = sign(folder)
     done = run_cli("image", "verify", out, "-k", folder / "other.pem")
@@ -84,7 +102,7 @@ def test_what_is_signed_already_is_not_signed_again_unless_told_so(folder: Path)
 def test_flash_ciphertext_is_recognised_with_its_key(folder: Path) -> None:
     from bootwright.formats.esp_flash_encryption import encrypt_xts
 
-    app = bytes(32) + bytes.fromhex("d337e6ac") + PAYLOAD
+    app = bytes(32) + PAYLOAD
     key, other = bytes(range(32)), bytes(32)
     (folder / "flash.key").write_bytes(key)
     (folder / "other.key").write_bytes(other)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootwright.errors import FormatError, RefusedError
-from bootwright.finding import Finding, failed, passed, warned
+from bootwright.finding import Finding, Verdict, failed, passed, warned
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.hexfile import flatten, parse_hex
 from bootwright.formats.keys import PrivateKey, PublicKey
@@ -49,6 +49,7 @@ class Build:
     slot_size: int
     mode: UpgradeMode = UpgradeMode.SWAP_SCRATCH
     flash_encryption: bool = False  #: CONFIG_SECURE_FLASH_ENC_ENABLED
+    loads: bool = False  #: the Espressif port's loader follows: the image needs its load header
 
     @classmethod
     def from_conf(cls, paths: Sequence[Path]) -> Build:
@@ -66,7 +67,12 @@ class Build:
                 "the port does not support that mode; `bootwright config lint` says more",
             )
         primary, _ = conf.slots()
-        return cls(slot_size=primary.size, mode=UpgradeMode(conf.mode.value), flash_encryption=conf.flash_encryption)
+        return cls(
+            slot_size=primary.size,
+            mode=UpgradeMode(conf.mode.value),
+            flash_encryption=conf.flash_encryption,
+            loads=True,
+        )
 
     @property
     def geometry(self) -> TrailerGeometry:
@@ -180,9 +186,21 @@ def check_image(
         return findings
     try:
         size = image_size(data, where=subject)
-        return (*findings, *fits(size, build, subject=subject), *check_trailer(data, build, subject=subject))
     except FormatError:
         return findings
+    fit, trailer = fits(size, build, subject=subject), check_trailer(data, build, subject=subject)
+    return (*findings, *fit, *trailer, *check_load_header(data, build, subject=subject))
+
+
+def check_load_header(data: bytes, build: Build, *, subject: str) -> tuple[Finding, ...]:
+    """What the port's loader will make of the application once MCUboot has accepted it; good news is left out."""
+    if not build.loads:
+        return ()
+    from bootwright.formats.load_header import verify_load_header
+
+    header = parse_header(data, where=subject)
+    found = verify_load_header(data.ljust(build.slot_size, b"\xff"), header.hdr_size, subject=subject)
+    return tuple(finding for finding in found if finding.verdict is not Verdict.PASS)
 
 
 def check_plain_input(data: bytes, *, subject: str, flash_key: bytes | None = None, address: int = 0) -> None:
