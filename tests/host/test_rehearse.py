@@ -49,9 +49,18 @@ def test_the_chain_holds_on_every_chip_with_separate_key_blocks(chip: str) -> No
     assert headline(result) == "The chain holds: all 9 steps worked, all 9 attacks were refused."
 
 
-def test_a_chip_whose_keys_share_a_block_is_declined() -> None:
-    with pytest.raises(NotModelledError, match="esp32c2, whose one key block holds both keys"):
-        prepare(load_project(None, project_chip="esp32c2"))
+def test_on_the_c2_the_port_encrypts_before_its_key_is_burned_and_the_rom_refuses_what_it_left() -> None:
+    """main.c commits the batch of both keys behind `esp_flash_encrypt_contents`; ESP-IDF's own code does it before."""
+    result = played(load_project(None, project_chip="esp32c2"))
+    wrong = next(step for step in result.steps if step.verdict is Verdict.FAIL)
+    assert wrong.id == "first-boot"
+    assert [finding.code for finding in wrong.findings if finding.verdict is Verdict.FAIL] == ["rom.image.magic"]
+    assert "rehearse.chip.untraced" in [note.code for note in result.notes]
+
+
+def test_a_host_key_beside_the_digest_in_one_block_is_declined() -> None:
+    with pytest.raises(NotModelledError, match="a host's flash-encryption key for esp32c2"):
+        prepare(load_project(None, project_chip="esp32c2", security_fe_key="host"))
 
 
 #: what the real bootloader burns at its first boot, program by program (MCUboot v2.4.0-114 on ESP-IDF v6.0, C3)

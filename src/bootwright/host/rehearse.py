@@ -21,11 +21,15 @@ from bootwright.host.rehearse_chain import CHAIN, POWER_CUT
 from bootwright.host.rehearse_inputs import Inputs, Random, prepare_inputs
 from bootwright.host.rehearse_story import chain_links, fuse_changes
 from bootwright.host.rehearse_world import Act, World
+from bootwright.host.settings import FlashKey
 from bootwright.sim.first_boot import McubootPort
 from bootwright.sim.machine import Machine
 
 ACTS: tuple[Act, ...] = (*CHAIN, *ATTACKS, POWER_CUT)
 STEP_IDS = tuple(act.id for act in ACTS)
+
+#: chips whose first boots were compared with traces of the real bootloader binary
+TRACED = ("esp32c3",)
 
 #: without these there is no chip to go on with
 _FOUNDATION = STEP_IDS[: STEP_IDS.index("boot") + 1]
@@ -55,14 +59,14 @@ def prepare(project: Project, *, random: Random = os.urandom) -> Inputs:
     """Read everything that the project names, so that all that can be wrong with files is said before the curtain.
 
     Raises:
-        NotModelledError: a chip whose first boot burns both keys into one block.
+        NotModelledError: a host's key for a chip that keeps both keys in one block.
         BootwrightError: a file that cannot be used, in one sentence.
     """
-    if project.chip.keys.purpose_by == "halves":
+    if project.chip.keys.purpose_by == "halves" and project.fe_key is FlashKey.HOST:
         raise NotModelledError(
-            f"{project.where}: found chip {project.chip.name}, whose one key block holds both keys; a rehearsal of its "
-            "whole chain is not modelled",
-            'choose another project.chip, such as "esp32c3"',
+            f"{project.where}: found a host's flash-encryption key for {project.chip.name}, whose one key block holds "
+            "the Secure Boot digest too; that first boot is not modelled",
+            'set security.fe_key = "device", or choose another project.chip',
         )
     return prepare_inputs(project, random=random)
 
@@ -133,6 +137,13 @@ def _notes(inputs: Inputs) -> Iterator[Finding]:
         f"The {project.chip.title} is a model: eFuses, ROM checks and the flash-encryption unit follow public "
         "documents, sources and logs, and were not compared with silicon.",
     )
+    if project.chip.name not in TRACED:
+        yield warned(
+            "rehearse.chip.untraced",
+            "first boot",
+            f"The first boot of the {project.chip.title} follows the sources of the port and of ESP-IDF; only that of "
+            f"{', '.join(TRACED)} was compared with traces of the real bootloader.",
+        )
     if project.added:
         yield warned(
             "rehearse.conf.added",
