@@ -9,21 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import combinations
 
 from bootwright.chips.chip import Chip
 from bootwright.errors import FormatError
 from bootwright.finding import Finding, failed, passed, warned
-from bootwright.formats.bootloader_conf import (
-    MAX_SECTORS,
-    MODES,
-    SECTOR_SIZE,
-    BootloaderConf,
-    Region,
-    UpgradeMode,
-)
+from bootwright.formats.bootloader_conf import MODES, BootloaderConf, UpgradeMode
 from bootwright.formats.conf_options import DEAD, OPTIONS
 from bootwright.host.conf_lint_chip import CHIP_RULES
+from bootwright.host.layout import check_layout
 
 Rule = Callable[[BootloaderConf], Iterator[Finding]]
 
@@ -44,43 +37,6 @@ def lint(conf: BootloaderConf, *, chip: Chip | None = None) -> tuple[Finding, ..
     if not unique:
         return (passed("conf.clean", conf.where, "nothing in this configuration does other than it says"),)
     return unique
-
-
-def check_layout(regions: tuple[Region, ...], flash_size: int, where: str) -> Iterator[Finding]:
-    """Whether the regions lie in the flash, in whole sectors, apart from each other, and small enough."""
-    for region in regions:
-        if region.end > flash_size:
-            yield failed(
-                "conf.layout.outside",
-                f"{where}: {region.name}",
-                f"{region.name} ends at {region.end:#x}, the flash at {flash_size:#x}",
-                "move or shrink it, or correct CONFIG_ESP_FLASH_SIZE",
-            )
-        if region.address % SECTOR_SIZE or region.size % SECTOR_SIZE or not region.size:
-            yield failed(
-                "conf.layout.unaligned",
-                f"{where}: {region.name}",
-                f"{region.name} is {region.size:#x} bytes at {region.address:#x}, expected whole sectors of "
-                f"{SECTOR_SIZE:#x}",
-                "align address and size to the sector",
-            )
-        if region.sectors > MAX_SECTORS and region.name != "bootloader":
-            yield failed(
-                "conf.slot.too_many_sectors",
-                f"{where}: {region.name}",
-                f"{region.name} has {region.sectors} sectors, the port's tables hold {MAX_SECTORS}; the bootloader "
-                "would write behind its tables before it notices",
-                f"keep it at {MAX_SECTORS * SECTOR_SIZE:#x} bytes or less",
-            )
-    for one, other in combinations(regions, 2):
-        if one.address < other.end and other.address < one.end:
-            yield failed(
-                "conf.layout.overlap",
-                f"{where}: {one.name}",
-                f"{one.name} ({one.address:#x}..{one.end:#x}) and {other.name} ({other.address:#x}..{other.end:#x}) "
-                "share flash",
-                "move one of them",
-            )
 
 
 def _layout(conf: BootloaderConf) -> Iterator[Finding]:

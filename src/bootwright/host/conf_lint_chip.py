@@ -65,7 +65,7 @@ def _key_blocks(chip: Chip, conf: BootloaderConf) -> Iterator[Finding]:
             "conf.chip.keys_together",
             conf.place("CONFIG_SECURE_BOOT"),
             f"the {chip.title} has one key block, to be written once; Secure Boot and flash encryption both need it",
-            f"add {together}=1",
+            f"add {together}=1, and rehearse that first boot before a real one",
         )
     if conf.defined(together) and not shared:
         yield warned(

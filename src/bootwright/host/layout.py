@@ -5,14 +5,14 @@ The defaults are those of the port's own files (mcu-tools/mcuboot 2d4bacc3, boot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from types import MappingProxyType
 
 from bootwright.errors import FormatError
-from bootwright.finding import Verdict
-from bootwright.formats.bootloader_conf import BootloaderConf
-from bootwright.host.conf_lint import check_layout
+from bootwright.finding import Finding, Verdict, failed
+from bootwright.formats.bootloader_conf import MAX_SECTORS, SECTOR_SIZE, BootloaderConf, Region
 from bootwright.host.settings import Mode, Upgrade
 
 
@@ -122,6 +122,43 @@ def security_lines(mode: Mode, *, scheme: str, shared_block: bool = False) -> li
 def downgrade_lines(prevented: bool) -> list[str]:
     """The option that refuses older versions."""
     return _assignments({"CONFIG_ESP_DOWNGRADE_PREVENTION": "y" if prevented else "n"})
+
+
+def check_layout(regions: tuple[Region, ...], flash_size: int, where: str) -> Iterator[Finding]:
+    """Whether the regions lie in the flash, in whole sectors, apart from each other, and small enough."""
+    for region in regions:
+        if region.end > flash_size:
+            yield failed(
+                "conf.layout.outside",
+                f"{where}: {region.name}",
+                f"{region.name} ends at {region.end:#x}, the flash at {flash_size:#x}",
+                "move or shrink it, or correct CONFIG_ESP_FLASH_SIZE",
+            )
+        if region.address % SECTOR_SIZE or region.size % SECTOR_SIZE or not region.size:
+            yield failed(
+                "conf.layout.unaligned",
+                f"{where}: {region.name}",
+                f"{region.name} is {region.size:#x} bytes at {region.address:#x}, expected whole sectors of "
+                f"{SECTOR_SIZE:#x}",
+                "align address and size to the sector",
+            )
+        if region.sectors > MAX_SECTORS and region.name != "bootloader":
+            yield failed(
+                "conf.slot.too_many_sectors",
+                f"{where}: {region.name}",
+                f"{region.name} has {region.sectors} sectors, the port's tables hold {MAX_SECTORS}; the bootloader "
+                "would write behind its tables before it notices",
+                f"keep it at {MAX_SECTORS * SECTOR_SIZE:#x} bytes or less",
+            )
+    for one, other in combinations(regions, 2):
+        if one.address < other.end and other.address < one.end:
+            yield failed(
+                "conf.layout.overlap",
+                f"{where}: {one.name}",
+                f"{one.name} ({one.address:#x}..{one.end:#x}) and {other.name} ({other.address:#x}..{other.end:#x}) "
+                "share flash",
+                "move one of them",
+            )
 
 
 def check_conf(conf: BootloaderConf) -> None:
