@@ -150,5 +150,6 @@ def test_a_sha512_image_passes_where_the_bootloader_computes_it() -> None:
 def test_a_pure_image_passes_where_the_bootloader_expects_it() -> None:
     image = sign_image(b"payload", replace(OPTIONS, pure=True), KEY)
     assert last(image, rules=BootRules(pure=True)).code == "image.signature.valid"
+    assert last(GOOD, rules=BootRules(pure=True)).code == "image.signature.not_pure"
     damaged = image.replace(b"payload", b"Payload")
     assert last(damaged, rules=BootRules(pure=True)).code == "image.signature.invalid"

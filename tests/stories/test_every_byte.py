@@ -17,7 +17,7 @@ from bootwright.formats.esp_secure_boot import key_digest_v2, sign_v2
 from bootwright.formats.keys import KeyType, generate_key
 from bootwright.formats.mcuboot_image import Image, ImageVersion, TlvType
 from bootwright.formats.mcuboot_sign import SignOptions, sign_image
-from bootwright.formats.mcuboot_verify import walk_tlvs
+from bootwright.formats.mcuboot_tlv_walk import walk_tlvs
 from bootwright.host.firmware import make_application
 from bootwright.sim.rom_boot import RomRun, boot_rom
 

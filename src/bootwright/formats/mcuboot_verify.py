@@ -8,7 +8,6 @@ The bytes are walked as they are, so that an image which `Image.parse` refuses s
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,13 +20,12 @@ from bootwright.formats.mcuboot_image import (
     HASH_TLVS,
     HEADER_SIZE,
     MAGIC,
-    TLV_INFO_MAGIC,
-    TLV_PROT_INFO_MAGIC,
     ImageFlags,
     ImageHeader,
     TlvType,
     tlv_name,
 )
+from bootwright.formats.mcuboot_tlv_walk import TlvAt, tlv_bounds, walk_tlvs
 
 #: the only types that the unprotected area may hold (image_validate.c allowed_unprot_tlvs)
 ALLOWED_UNPROTECTED = frozenset(
@@ -72,16 +70,6 @@ class BootRules:
     hash_name: str | None = None  #: MCUBOOT_SHA512 is sha512; None: what goes with the keys, without keys any
 
 
-@dataclass(frozen=True, slots=True)
-class TlvAt:
-    """One TLV where it lies; the offset is that of its data, from the image's start."""
-
-    type: int
-    offset: int
-    length: int
-    protected: bool
-
-
 def verify_image(
     data: bytes | memoryview, keys: Sequence[PublicKey], *, rules: BootRules | None = None, subject: str = "image"
 ) -> tuple[Finding, ...]:
@@ -100,64 +88,6 @@ def verify_image(
         if overall(found) is Verdict.FAIL:
             break
     return tuple(found)
-
-
-def walk_tlvs(data: bytes | memoryview, header: ImageHeader) -> Iterator[TlvAt]:
-    """All TLVs, the protected ones first, with the bounds that MCUboot's own iterator keeps (tlv.c).
-
-    Raises:
-        FormatError: an entry overruns its section, or the bytes end before it.
-    """
-    view = memoryview(data)
-    protected_end = header.hashed_size
-    _, end = tlv_bounds(view, header)
-    at = header.tlv_offset + 4
-    while at < end:
-        if header.protect_tlv_size > 0 and at == protected_end:
-            at += 4
-            continue
-        if end - at < 4 or at + 4 > len(view):
-            raise FormatError(f"found a TLV header at {at:#x}, expected it to end before {min(end, len(view)):#x}")
-        type_, length = struct.unpack_from("<HH", view, at)
-        if length > end - at - 4 or at + 4 + length > len(view):
-            raise FormatError(
-                f"found a TLV of type {type_:#06x} and {length} bytes at {at:#x}, "
-                f"expected at most {max(min(end, len(view)) - at - 4, 0)} bytes"
-            )
-        at += 4
-        yield TlvAt(type_, at, length, at < protected_end)
-        at += length
-
-
-def tlv_bounds(data: bytes | memoryview, header: ImageHeader) -> tuple[int, int]:
-    """Where the TLV areas start and end (`bootutil_tlv_iter_begin`).
-
-    Raises:
-        FormatError: an info header is missing, or the header says otherwise.
-    """
-    at = header.tlv_offset
-    magic, total = _info(data, at)
-    if magic == TLV_PROT_INFO_MAGIC:
-        if total != header.protect_tlv_size:
-            raise FormatError(
-                f"found {total} bytes of protected TLVs, expected {header.protect_tlv_size} by ih_protect_tlv_size"
-            )
-        magic, total = _info(data, at + total)
-    elif header.protect_tlv_size:
-        raise FormatError(
-            f"found magic {magic:#06x} at {at:#x}, expected {TLV_PROT_INFO_MAGIC:#06x}: "
-            f"ih_protect_tlv_size is {header.protect_tlv_size}"
-        )
-    if magic != TLV_INFO_MAGIC:
-        raise FormatError(f"found TLV magic {magic:#06x}, expected {TLV_INFO_MAGIC:#06x} at {header.hashed_size:#x}")
-    return at, at + header.protect_tlv_size + total
-
-
-def _info(data: bytes | memoryview, at: int) -> tuple[int, int]:
-    if at + 4 > len(data):
-        raise FormatError(f"found the end of the bytes at {len(data):#x}, expected a TLV area at {at:#x}")
-    magic, total = struct.unpack_from("<HH", data, at)
-    return magic, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +162,9 @@ def _check_areas(case: _Case) -> list[Finding]:
 
 def _check_tlvs(case: _Case) -> list[Finding]:
     """The walk of `bootutil_img_validate`: the last signature that a known key was named for is what counts."""
+    if case.rules.pure and not _is_pure(case):
+        because = "found no SIG_PURE TLV with the value 1, expected one: the bootloader takes only pure signatures"
+        return case.fail("image.signature.not_pure", because, "sign with --pure")
     walk = _Walk(case)
     try:
         for tlv in walk_tlvs(case.data, case.header):
@@ -248,7 +181,7 @@ class _Walk:
     def __init__(self, case: _Case) -> None:
         self.case = case
         self.digests: dict[str, bytes] = {}
-        self.pure = case.rules.pure and any(tlv.type == TlvType.SIG_PURE for tlv in _quietly(case))
+        self.pure = case.rules.pure
         self.hash_name = case.rules.hash_name or ("sha512" if self.pure else _expected_hash(case.keys))
         self.signature_types = frozenset(
             type_ for type_, key_types in SIGNATURE_KEYS.items() if any(key.key_type in key_types for key in case.keys)
@@ -409,6 +342,12 @@ def _expected_hash(keys: Sequence[PublicKey]) -> str:
     """The hash that a build with these keys computes; empty where they do not tell: the one that the image carries."""
     names = {key.key_type.hash_name for key in keys}
     return names.pop() if len(names) == 1 else ""
+
+
+def _is_pure(case: _Case) -> bool:
+    """`bootutil_check_for_pure`: the first such TLV decides."""
+    marks = (case.data[tlv.offset : tlv.offset + tlv.length] for tlv in _quietly(case) if tlv.type == TlvType.SIG_PURE)
+    return next(marks, b"") == b"\x01"
 
 
 def _quietly(case: _Case) -> Iterator[TlvAt]:

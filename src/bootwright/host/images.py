@@ -232,13 +232,18 @@ def ciphertext_story(data: bytes, flash_key: bytes, address: int) -> str:
 
 def any_build(data: bytes) -> BootRules:
     """Rules of the build that the image was made for, by its own TLVs."""
-    rules = BootRules(pure=True, encrypted=True, compressed=True)
+    rules = BootRules(encrypted=True, compressed=True)
     try:
         image = Image.parse(data)
     except FormatError:
         return rules
     hashes = [HASH_TLVS[TlvType(tlv.type)] for tlv in image.unprotected if tlv.type in HASH_TLVS]
-    return replace(rules, hardware_key=bool(image.find(TlvType.PUBKEY)), hash_name=hashes[0] if hashes else None)
+    return replace(
+        rules,
+        pure=bool(image.find(TlvType.SIG_PURE)),
+        hardware_key=bool(image.find(TlvType.PUBKEY)),
+        hash_name=hashes[0] if hashes else None,
+    )
 
 
 def signers(data: bytes, keys: Sequence[tuple[str, PublicKey]], *, subject: str) -> tuple[Finding, ...]:

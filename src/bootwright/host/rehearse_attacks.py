@@ -10,7 +10,7 @@ from bootwright.finding import Finding, failed, passed
 from bootwright.formats.esp_image import EspImage, make_image
 from bootwright.formats.keys import Signer
 from bootwright.formats.mcuboot_image import Image, ImageVersion, tlv_name
-from bootwright.formats.mcuboot_verify import walk_tlvs
+from bootwright.formats.mcuboot_tlv_walk import walk_tlvs
 from bootwright.host.bench import Bench
 from bootwright.host.firmware import Payload
 from bootwright.host.readout import read_through_loader
