@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.support.micropython import NEWEST, OLDEST, SMP, run_micropython
+from tests.support.smp_served import served, signed_build
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -39,3 +43,28 @@ def test_every_module_has_its_types_beside_it_and_imports_nothing_that_a_board_l
             assert {alias.name for alias in node.names} <= allowed
         elif isinstance(node, ast.ImportFrom):
             assert node.level or node.module in allowed
+
+
+def unix_port() -> str:
+    """MicroPython's unix port, where somebody has built it."""
+    found = os.environ.get("BOOTWRIGHT_MICROPYTHON") or shutil.which("micropython")
+    if found is None:
+        pytest.skip("MicroPython's unix port is not here (set BOOTWRIGHT_MICROPYTHON); under Node a heap has no limit")
+    return found
+
+
+def test_an_upload_under_a_small_heap_keeps_to_its_buffers(tmp_path: Path) -> None:
+    (tmp_path / "smp").symlink_to(SMP)
+    with served(signed_build(), pin=True) as ports:
+        done = subprocess.run(
+            [unix_port(), "-X", "heapsize=128k", str(SCRIPTS / "small_heap.py"), ports.pty],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"MICROPYPATH": str(tmp_path)},
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    numbers = {key: int(value) for key, value in re.findall(r"(buffers|grown by|kept) (\d+)", done.stdout)}
+    assert numbers["buffers"] + numbers["kept"] < 16 << 10
+    assert numbers["grown by"] < 4096, "nothing is allocated in the upload's loop"

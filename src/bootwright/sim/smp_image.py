@@ -143,7 +143,7 @@ class ImageGroup:
         }
 
     def _set_state(self, request: Mapping[str, Any]) -> Program[dict[str, object]]:
-        wanted, confirm = request.get("hash", b""), request.get("confirm", False)
+        wanted, confirm = request.get("hash") or b"", request.get("confirm", False)  # the Go mcumgr sends null for none
         if not isinstance(wanted, bytes) or not isinstance(confirm, bool):
             raise SmpRefusal(EINVAL)
         if not wanted:
