@@ -28,14 +28,18 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Tests that open the port through its reset lines: a pty has none.
-ON_LINES = "TestStubReuse or TestReset or virtual_port"
+ON_LINES = "TestStubReuse or TestReset or custom_reset_sequence or open_port_attempts"
 #: Tests of what no model without a processor can do, and why.
 SILICON = {
     "test_load_ram": "runs code in RAM",
     "test_load_ram_hex": "runs code in RAM",
+    "test_auto_detect_virtual_port": "bridges the lines of a terminal driver, which no pty has",
+    "test_highspeed_flash_virtual_port": "bridges the lines of a terminal driver, which no pty has",
     "test_postpone_efuses": "asks a chip for its eFuses that has just closed its download mode",
     "test_public_api_summary_json_to_file": "needs espefuse's own emulator, which the suite makes only without a port",
+    "test_public_api_batch_mode": "needs espefuse's own emulator, which the suite makes only without a port",
     "test_public_api_nesting": "needs espefuse's own emulator, which the suite makes only without a port",
+    "test_burn_key_digest": "ESP32: needs espefuse's own emulator, which the suite makes only without a port",
     "test_close_port_on_init_failure": "needs espefuse's own emulator, which the suite makes only without a port",
 }
 PLUGIN = '''

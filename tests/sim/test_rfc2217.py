@@ -37,4 +37,5 @@ def test_baud_rate_and_lines_are_heard_and_confirmed() -> None:
 def test_options_are_agreed_to_once(option: int) -> None:
     port = ComPort()
     port.feed(bytes([IAC, DO, option, IAC, DO, option, IAC, WILL, option]))
-    assert port.replies() == bytes([IAC, WILL, option, IAC, DO, option])
+    state = command(107, b"\xb0") if option == COM_PORT else b""
+    assert port.replies() == bytes([IAC, WILL, option]) + state + bytes([IAC, DO, option])

@@ -12,7 +12,8 @@ IAC, DONT, DO, WONT, WILL, SB, SE = 0xFF, 0xFE, 0xFD, 0xFC, 0xFB, 0xFA, 0xF0
 BINARY, ECHO, SUPPRESS_GO_AHEAD, COM_PORT = 0x00, 0x01, 0x03, 0x2C
 _OPTIONS = (BINARY, ECHO, SUPPRESS_GO_AHEAD, COM_PORT)
 
-SET_BAUDRATE, SET_DATASIZE, SET_PARITY, SET_STOPSIZE, SET_CONTROL, PURGE_DATA = 1, 2, 3, 4, 5, 12
+SET_BAUDRATE, SET_DATASIZE, SET_PARITY, SET_STOPSIZE, SET_CONTROL, NOTIFY_MODEMSTATE, PURGE_DATA = 1, 2, 3, 4, 5, 7, 12
+MODEM_READY = b"\xb0"  #: CTS, DSR and CD are on
 _FROM_SERVER = 100
 _ASK_DTR, _DTR_ON, _DTR_OFF, _ASK_RTS, _RTS_ON, _RTS_OFF = 7, 8, 9, 10, 11, 12
 _DEFAULTS = {SET_DATASIZE: 8, SET_PARITY: 1, SET_STOPSIZE: 1}
@@ -104,6 +105,8 @@ class ComPort:
         if (answer, option) not in self._answered:
             self._answered.add((answer, option))
             self._out.append(bytes([IAC, answer, option]))
+            if (answer, option) == (WILL, COM_PORT):
+                self._reply(NOTIFY_MODEMSTATE, MODEM_READY)
 
     def _subnegotiation(self, body: bytes, heard: list[Heard]) -> None:
         if len(body) < 2 or body[0] != COM_PORT:
@@ -120,6 +123,8 @@ class ComPort:
             self._reply(command, bytes([self._settings[command]]))
         elif command == SET_CONTROL and value:
             self._control(value[0], heard)
+        elif command == NOTIFY_MODEMSTATE:
+            self._reply(command, MODEM_READY)
         elif command == PURGE_DATA and value:
             heard.append(Heard(purge=True))
             self._reply(command, value[:1])
