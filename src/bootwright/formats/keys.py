@@ -11,49 +11,14 @@ import hashlib
 from binascii import Error as BinasciiError
 from binascii import a2b_base64
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bootwright.errors import FormatError, TrustError
+from bootwright.formats.key_types import CURVES, RSA_BITS, accepts, encryption_scheme, signature_scheme, type_of
+from bootwright.formats.key_types import KeyType as KeyType
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-
-PSS_SALT_SIZE = 32  # MCUboot boot/bootutil/src/image_rsa.c: the salt is as long as the hash
-
-
-class KeyType(StrEnum):
-    """The kinds of key that MCUboot images and Secure Boot signature blocks know, by imgtool's names."""
-
-    RSA_2048 = "rsa-2048"
-    RSA_3072 = "rsa-3072"
-    ECDSA_P192 = "ecdsa-p192"
-    ECDSA_P256 = "ecdsa-p256"
-    ECDSA_P384 = "ecdsa-p384"
-    ED25519 = "ed25519"
-    X25519 = "x25519"
-
-    @property
-    def hash_name(self) -> str:
-        """The hash that the signature scheme takes of a message, by hashlib's name."""
-        return "sha384" if self is KeyType.ECDSA_P384 else "sha256"
-
-    @property
-    def is_rsa(self) -> bool:
-        """RSA: RSASSA-PSS, MGF1-SHA256, a salt of 32 bytes; the public key is PKCS#1."""
-        return self in _RSA
-
-    @property
-    def is_ecdsa(self) -> bool:
-        """ECDSA: signatures are DER."""
-        return self in _ECDSA
-
-
-_RSA = {KeyType.RSA_2048: 2048, KeyType.RSA_3072: 3072}
-_ECDSA = {KeyType.ECDSA_P192: "secp192r1", KeyType.ECDSA_P256: "secp256r1", KeyType.ECDSA_P384: "secp384r1"}
-_CURVE_TYPES = {curve: key_type for key_type, curve in _ECDSA.items()}
-_RSA_TYPES = {bits: key_type for key_type, bits in _RSA.items()}
-
 
 #: Ed25519 has one DER form each: these bytes and 32 of key (RFC 8410). Reading the commonest keys without
 #: `cryptography`'s general reader saves a twentieth of a whole signing process.
@@ -140,13 +105,13 @@ class PublicKey:
         """RSAES-OAEP with SHA-256 and no label."""
         if not self.key_type.is_rsa:
             raise FormatError(f"found a {self.key_type} key, expected an RSA key to encrypt with OAEP")
-        ciphertext: bytes = self.native().encrypt(plaintext, _oaep())
+        ciphertext: bytes = self.native().encrypt(plaintext, encryption_scheme())
         return ciphertext
 
     def verify(self, signature: bytes, message: bytes | memoryview) -> bool:
         """Say whether `signature` is this key's over `message`."""
         if self.key_type is KeyType.ED25519:
-            return _accepts(self.native().verify, signature, message)
+            return accepts(self.native().verify, signature, message)
         return self.verify_digest(signature, hashlib.new(self.key_type.hash_name, message).digest())
 
     def verify_digest(self, signature: bytes, digest: bytes) -> bool:
@@ -154,10 +119,10 @@ class PublicKey:
         if self.key_type is KeyType.X25519:
             return False
         if self.key_type is KeyType.ED25519:
-            return _accepts(self.native().verify, signature, digest)
+            return accepts(self.native().verify, signature, digest)
         if len(digest) != hashlib.new(self.key_type.hash_name).digest_size:
             return False
-        return _accepts(self.native().verify, signature, digest, *_scheme(self.key_type))
+        return accepts(self.native().verify, signature, digest, *signature_scheme(self.key_type))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +143,7 @@ class PrivateKey:
         """Sign the hash of a message, see `Signer.sign_digest`."""
         if self.key_type is KeyType.ED25519:
             return self._signature(digest)
-        signature = self._signature(digest, *_scheme(self.key_type))
+        signature = self._signature(digest, *signature_scheme(self.key_type))
         if self.key_type.is_rsa and not self.public.verify_digest(signature, digest):
             raise TrustError(  # loading skips the slow consistency checks; this is what makes that safe
                 f"the {self.key_type} private key is inconsistent: its own public half refuses its signature",
@@ -222,7 +187,7 @@ class PrivateKey:
         if not self.key_type.is_rsa:
             raise FormatError(f"found a {self.key_type} key, expected an RSA key to decrypt with OAEP")
         try:
-            plaintext: bytes = self._native.decrypt(ciphertext, _oaep())
+            plaintext: bytes = self._native.decrypt(ciphertext, encryption_scheme())
         except ValueError:
             raise TrustError(
                 "the image key was not encrypted for this RSA key", "use the private half of the key given at signing"
@@ -247,14 +212,14 @@ def generate_key(key_type: KeyType) -> PrivateKey:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
     if key_type.is_rsa:
-        return _private(rsa.generate_private_key(65537, _RSA[key_type]))
+        return _private(rsa.generate_private_key(65537, RSA_BITS[key_type]))
     if key_type.is_ecdsa:
         curves: dict[str, ec.EllipticCurve] = {
             "secp192r1": ec.SECP192R1(),
             "secp256r1": ec.SECP256R1(),
             "secp384r1": ec.SECP384R1(),
         }
-        return _private(ec.generate_private_key(curves[_ECDSA[key_type]]))
+        return _private(ec.generate_private_key(curves[CURVES[key_type]]))
     if key_type is KeyType.ED25519:
         return _private(ed25519.Ed25519PrivateKey.generate())
     return _private(x25519.X25519PrivateKey.generate())
@@ -347,56 +312,9 @@ def _private(native: PrivateKeyTypes, where: str = "the key") -> PrivateKey:
 def _public(native: Any, where: str) -> PublicKey:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    key_type = _type_of(native, where)
+    key_type = type_of(native, where)
     shape = PublicFormat.PKCS1 if key_type.is_rsa else PublicFormat.SubjectPublicKeyInfo
     return PublicKey(key_type, native.public_bytes(Encoding.DER, shape))
-
-
-def _type_of(native: Any, where: str) -> KeyType:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
-
-    found: KeyType | None = None
-    kind = type(native).__name__
-    if isinstance(native, rsa.RSAPublicKey):
-        found, kind = _RSA_TYPES.get(native.key_size), f"a {native.key_size}-bit RSA key"
-    elif isinstance(native, ec.EllipticCurvePublicKey):
-        found, kind = _CURVE_TYPES.get(native.curve.name), f"an EC key on {native.curve.name}"
-    elif isinstance(native, ed25519.Ed25519PublicKey):
-        found = KeyType.ED25519
-    elif isinstance(native, x25519.X25519PublicKey):
-        found = KeyType.X25519
-    if found is None:
-        raise FormatError(f"{where}: found {kind}, expected one of {', '.join(KeyType)}", "generate a key of those")
-    return found
-
-
-def _scheme(key_type: KeyType) -> tuple[Any, ...]:
-    """The arguments of `cryptography`'s sign and verify for a message that is hashed already."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, padding
-    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-
-    hashed = Prehashed(hashes.SHA384() if key_type.hash_name == "sha384" else hashes.SHA256())
-    if key_type.is_rsa:
-        return padding.PSS(padding.MGF1(hashes.SHA256()), PSS_SALT_SIZE), hashed
-    return (ec.ECDSA(hashed),)
-
-
-def _oaep() -> Any:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding
-
-    return padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
-
-
-def _accepts(verify: Any, *arguments: Any) -> bool:
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        verify(*arguments)
-    except InvalidSignature:
-        return False
-    return True
 
 
 def _is_pem(data: bytes) -> bool:
