@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.against.test_mcumgr_go import original
 from tests.support.chip_scene import LAYOUT, PRIMARY, application, bootloader
 from tests.support.keys import key_of
 from tests.support.peers import ROOT, Ran, run_bootwright, run_peer
@@ -123,3 +125,58 @@ def test_an_update_over_udp_is_swapped_in_and_stays_only_if_confirmed(bench: Pat
         do(bench, "smp", "reset", "-p", udp)
         after = json.loads(do(bench, "smp", "image", "list", "-p", udp, "--json").out)["images"]
         assert after[0]["version"] == ("2.0.0" if confirmed else "1.0.0")
+
+
+README_UART = """
+# Enables the MCUboot Serial Recovery, that allows the use of
+# MCUMGR to upload a firmware through the serial port
+CONFIG_ESP_MCUBOOT_SERIAL=y
+# GPIO used to boot on Serial Recovery
+CONFIG_ESP_SERIAL_BOOT_GPIO_DETECT=5
+# GPIO input type (0 for Pull-down, 1 for Pull-up)
+CONFIG_ESP_SERIAL_BOOT_GPIO_INPUT_TYPE=0
+# GPIO signal value
+CONFIG_ESP_SERIAL_BOOT_GPIO_DETECT_VAL=1
+# Delay time for identify the GPIO signal
+CONFIG_ESP_SERIAL_BOOT_DETECT_DELAY_S=5
+"""
+README_USB = (
+    README_UART
+    + """
+# Use Serial through USB JTAG Serial port for Serial Recovery
+CONFIG_ESP_MCUBOOT_SERIAL_USB_SERIAL_JTAG=y
+# Use sector erasing (recommended) instead of entire image size
+# erasing when uploading through Serial Recovery
+CONFIG_ESP_MCUBOOT_ERASE_PROGRESSIVELY=y
+"""
+)
+
+
+@pytest.mark.parametrize(("chapter", "port"), [(README_UART, "uart1"), (README_USB, "usb")], ids=["uart", "usb"])
+@pytest.mark.parametrize("tool", ["bootwright", "mcumgr"])
+def test_the_chapter_on_serial_recovery_works_word_for_word(
+    bench: Path, chapter: str, port: str, tool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-m", "bootwright", "mcumgr"] if tool == "bootwright" else [original()]
+    monkeypatch.setenv("HOME", str(bench))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+
+    def mcumgr(words: str) -> str:
+        done = subprocess.run(
+            [*command, *shlex.split(words)], cwd=bench, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    lines = "\n".join(f"{name}={value}" for name, value in LAYOUT.items())
+    (bench / "bootloader.conf").write_text(f"{lines}\n{chapter}")
+    run_bootwright("chip", "boot", "dev", "--conf", "bootloader.conf", "--key", "key.pem", cwd=bench)
+    do(bench, "chip", "strap", "dev", "normal")
+    do(bench, "chip", "gpio", "dev", "5=1")
+    with serve(bench, f"--{port}", "pty") as ports:
+        mcumgr(f'conn add esp type="serial" connstring="dev={ports[port]},baud=115200,mtu=256"')
+        assert mcumgr("-c esp image upload two.bin").endswith("Done\n")
+        do(bench, "chip", "gpio", "dev", "5=0")
+        assert mcumgr("-c esp reset") == "Done\n"
+        console = do(bench, "chip", "console", "dev").out
+    assert "Primary image: magic=unset" in console.rpartition("Enter the serial recovery mode")[2]

@@ -73,7 +73,7 @@ def detect_pin_held(chip: VirtualChip, conf: BootloaderConf) -> bool:
     pin = conf.integer("CONFIG_ESP_SERIAL_BOOT_GPIO_DETECT", default)
     pulled = conf.integer("CONFIG_ESP_SERIAL_BOOT_GPIO_INPUT_TYPE", 0)
     level = dict(chip.state.gpio).get(pin, pulled)
-    return level == conf.integer("CONFIG_ESP_SERIAL_BOOT_DETECT_VAL", 1)
+    return level == conf.integer("CONFIG_ESP_SERIAL_BOOT_GPIO_DETECT_VAL", 1)
 
 
 def recovery_port(conf: BootloaderConf) -> str:
