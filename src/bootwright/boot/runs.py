@@ -76,12 +76,13 @@ class RunProbe(Unwatched):
 class Runs:
     """All boots of one build over one flash, each distinct stretch run once."""
 
-    __slots__ = ("_firsts", "_marks", "_positions", "_runs", "config", "flash", "merges", "probe", "reduced")
+    __slots__ = ("_firsts", "_marks", "_positions", "_runs", "config", "flash", "kept", "merges", "probe", "reduced")
 
-    def __init__(self, config: BootConfig, flash: Sectors, *, reduced: bool = False) -> None:
+    def __init__(self, config: BootConfig, flash: Sectors, *, reduced: bool = False, kept: int = 0) -> None:
         self.config = config
         self.flash = flash
         self.reduced = reduced  #: join boots that differ only in sectors that are about to be erased
+        self.kept = kept  #: sectors, as a mask, that are compared even where they are about to be erased
         self.merges: dict[tuple[int, int], tuple[Run, int, int]] = {}  #: (run, position, sectors not compared)
         self._firsts: dict[tuple[int, int, int], tuple[Run, int]] = {}
         self._marks: dict[Hashable, int] = {}
@@ -143,7 +144,7 @@ class Runs:
         other, at = first
         if other is run or not (other.outcome or other.joined):
             return None
-        dropped = doomed_sectors(other)[at] & ~other.reads[0]
+        dropped = doomed_sectors(other)[at] & ~other.reads[0] & ~self.kept
         if not dropped or not _agree(run.states[-1].pages, other.states[at - 1].pages, dropped):
             return None
         self.merges[id(other), at] = (other, at, dropped)

@@ -10,7 +10,7 @@ from typing import Any
 
 from bootwright.boot.config import Mode
 from bootwright.boot.header import IMAGE_MAGIC, parse_header
-from bootwright.boot.liveness import joins_hold
+from bootwright.boot.liveness import wrongly_dropped
 from bootwright.boot.outcome import Booted
 from bootwright.boot.runs import Runs, final
 from bootwright.errors import BootwrightError
@@ -34,6 +34,7 @@ from bootwright.host.explore_scene import Action, Scene, with_layout
 from bootwright.host.explore_story import Story, tell
 from bootwright.host.explore_wear import Wear, wear_of
 
+RETRIES = 3  #: reduced explorations before the whole graph is explored
 TORN_CLOSED_UP_TO = 64  #: sectors of the areas; above, one torn cut among any number of clean ones
 
 
@@ -122,10 +123,16 @@ def explore(question: Question) -> Exploration:
 
 
 def _explore(question: Question) -> Exploration:
-    """Explore the reduced graph; should a join in it prove wrong, the whole one."""
-    found = _explore_graph(question, reduced=question.reduced)
-    if not question.reduced or all(joins_hold(phase.closure.runs, _torn(found)) for phase in found.phases[:1]):
-        return found
+    """Explore the reduced graph; sectors that were joined over wrongly are told apart the next time."""
+    if not question.reduced:
+        return _explore_graph(question, reduced=False)
+    kept = 0
+    for _ in range(RETRIES):
+        found = _explore_graph(question, reduced=True, kept=kept)
+        wrong = wrongly_dropped(found.phases[0].closure.runs, _torn(found))
+        if not wrong:
+            return found
+        kept |= wrong
     return _explore_graph(question, reduced=False)
 
 
@@ -137,10 +144,10 @@ def _torn(found: Exploration) -> dict[tuple[int, int], list[int]]:
     return merged
 
 
-def _explore_graph(question: Question, *, reduced: bool) -> Exploration:
+def _explore_graph(question: Question, *, reduced: bool, kept: int = 0) -> Exploration:
     scene = question.scene
     flash = scene.flash()
-    runs = Runs(scene.config, flash, reduced=reduced)
+    runs = Runs(scene.config, flash, reduced=reduced, kept=kept)
     limits, bounds = _limits(question)
     checker = Checker(scene.config, runs, limits)
     checker.authentic = authentic_digests(scene.config, flash)
