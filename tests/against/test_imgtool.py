@@ -402,3 +402,20 @@ OWN_WORDS = {
     for line in REFUSED
     if "--sha 384" in line or "ecdsa-p256.pem --pure" in line or "0x9f" in line or "-pubkey @x" in line
 }
+
+
+@pytest.mark.parametrize("key_type", SIGNING_TYPES)
+def test_imgtool_accepts_what_the_native_command_signs(key_type: KeyType) -> None:
+    import json
+
+    from tests.support.dropin import run_cli
+
+    with place() as folder:
+        words = ["--slot-size", "128K", "--pad", "confirm", "--security-counter", "3", "--tlv", "0x12a0=0xbeef"]
+        words += ["-v", "1.2.3+4", "-k", str(folder / f"{key_type}.pem")]
+        assert run_cli("image", "sign", folder / "in.bin", folder / "out.bin", *words).code == 0
+        verdict = run_peer("imgtool", "verify", "-k", folder / f"{key_type}.pub", folder / "out.bin")
+        assert (verdict.code, "Image version: 1.2.3+4" in verdict.out) == (0, True)
+        dump = json.loads(run_peer("imgtool", "dumpinfo", "-f", "json", folder / "out.bin").out)
+        assert dump["trailer"]["image_ok"] == 1
+        assert [row["type"] for row in dump["tlv_area"]["tlvs_prot"]] == [0x50, 0x12A0]

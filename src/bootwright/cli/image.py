@@ -44,7 +44,7 @@ def build_options(function: F) -> F:
         click.option("--flash-encryption", is_flag=True, help="Built with flash encryption."),
         click.option("--mode", type=click.Choice(MODES), help="How it installs updates; scratch unless given."),
         click.option("--slot-size", type=NUMBER, metavar="BYTES", help="Size of each slot."),
-        click.option("--conf", type=FILE, multiple=True, help="Take all of that from a bootloader.conf."),
+        click.option("--conf", type=FILE, multiple=True, help="Take all of this from a bootloader.conf."),
     ):
         function = option(function)
     return function

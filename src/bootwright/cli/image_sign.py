@@ -22,7 +22,33 @@ if TYPE_CHECKING:
     from bootwright.host.images import Build
 
 
-@click.command()
+#: section of the help → its options
+SECTIONS = {
+    "Who signs (one of them)": ("key", "unsigned", "to_sign", "signature", "public_key"),
+    "The bootloader's build": ("conf", "slot_size", "mode", "flash_encryption"),
+    "The image": ("version", "header", "header_size", "pad", "security_counter", "depends_on", "tlv", "boot_record"),
+    "The input": ("flash_key", "flash_address", "again"),
+    "Other ports of MCUboot, not Espressif's": (
+        *("encrypt_for", "key_bits", "hmac_name", "clear", "compress", "pure", "full_public_key"),
+        *("load_addr", "rom_fixed", "non_bootable", "big_endian"),
+    ),
+}
+
+
+class _Sectioned(click.Command):
+    """Shows its options by what they are about."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        records = {option.name: option.get_help_record(ctx) for option in options}
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([record for name in names if (record := records.pop(name)) is not None])
+        with formatter.section("More"):
+            formatter.write_dl([record for record in records.values() if record is not None])
+
+
+@click.command(cls=_Sectioned)
 @click.argument("source", metavar="INPUT", type=FILE)
 @click.argument("output", type=FILE)
 @click.option("-v", "--version", required=True, help="major[.minor[.revision[+build]]]")
@@ -32,8 +58,14 @@ if TYPE_CHECKING:
 @click.option("--public-key", metavar="KEY", help="The public key of that signature, or of the one to come.")
 @click.option("--to-sign", type=click.Choice(["payload", "digest"]), help="Write what is to be signed elsewhere.")
 @build_options
-@click.option("--header-size", type=NUMBER, default=0x20, show_default=True, metavar="BYTES")
-@click.option("--header", type=click.Choice(["auto", "add", "inside"]), default="auto", show_default=True)
+@click.option("--header-size", type=NUMBER, default=0x20, show_default=True, metavar="BYTES", help="The port wants 32.")
+@click.option(
+    "--header",
+    type=click.Choice(["auto", "add", "inside"]),
+    default="auto",
+    show_default=True,
+    help="Put it in front, or into zeros at INPUT's start.",
+)
 @click.option("--pad", type=click.Choice(["test", "confirm"]), help="Fill the slot and ask for the update.")
 @click.option("--security-counter", metavar="N|auto", help="A number, or auto for the version's.")
 @click.option("--depends-on", multiple=True, metavar="IMAGE:VERSION", help="Needs another image, at least so new.")
