@@ -128,3 +128,5 @@ def test_a_chip_in_a_reset_loop_prints_again_and_again(path: Path) -> None:
             while heard.count(b"invalid header: 0xffffffff") < 2 and time.monotonic() < deadline:
                 heard += client.recv(4096)
         assert heard.count(b"invalid header: 0xffffffff") >= 2
+        assert b"rst:0x1 (POWERON)" in heard
+        assert b"rst:0x7 (TG0WDT_SYS_RST)" in heard

@@ -181,6 +181,17 @@ def test_the_rom_says_why_the_chip_came_out_of_reset() -> None:
     ]
 
 
+def test_a_reset_loop_goes_on_with_another_reason() -> None:
+    it = scene()
+    it.machine.flash.load(0, b"\xff" * 16)
+    report = it.machine.boot(it.port)
+    assert [line.text for line in report.again][2:] == [
+        "rst:0x7 (TG0WDT_SYS_RST),boot:0xc (SPI_FAST_FLASH_BOOT)",
+        "invalid header: 0xffffffff",
+    ]
+    assert scene().machine.boot(it.port).again == ()
+
+
 @pytest.mark.parametrize(
     ("revision", "banner", "words"),
     [

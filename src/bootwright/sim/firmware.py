@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bootwright.errors import BootwrightError
@@ -9,11 +10,10 @@ from bootwright.finding import Finding, Verdict
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.sim.board import Board, Bootloader, Ended, Outcome, Steps
 from bootwright.sim.chip_smp import detect_pin_held, with_smp
+from bootwright.sim.console import ConsoleLine
 from bootwright.sim.machine import BootReport, Cut, Machine
 from bootwright.sim.virtual_chip import Booted, VirtualChip
 from bootwright.sim.which_bootloader import bootloader_for, heeded_options
-
-_LOOPS = (Outcome.ROM_REFUSED, Outcome.PANIC, Outcome.RESET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,12 @@ def run_boot(chip: VirtualChip, *, cut: Cut | None = None) -> BootReport:
 
 def booted_by(report: BootReport) -> Booted:
     """What a boot leaves on the chip's ports."""
-    text = "".join(f"{line.text}\r\n" for line in report.console)
-    return Booted(text, loops=report.outcome in _LOOPS, powered=report.outcome is not Outcome.POWER_CUT)
+    powered = report.outcome is not Outcome.POWER_CUT
+    return Booted(_lines(report.console), again=_lines(report.again), powered=powered)
+
+
+def _lines(console: Sequence[ConsoleLine]) -> str:
+    return "".join(f"{line.text}\r\n" for line in console)
 
 
 def boot_from_flash(chip: VirtualChip) -> Booted:

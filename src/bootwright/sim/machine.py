@@ -12,7 +12,7 @@ depends on a clock; randomness comes from `entropy`, which a test or a trace can
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -23,10 +23,12 @@ from bootwright.flash import Erase, FlashOp, NorFlash, Write
 from bootwright.sim.board import Bootloader, BurnEfuse, Ended, Outcome, Steps, T
 from bootwright.sim.console import ConsoleLine
 from bootwright.sim.encrypted_flash import EncryptedFlash, cipher_of, is_encryption_on
-from bootwright.sim.rom_boot import Cause, RomRun, boot_rom
+from bootwright.sim.rom_boot import Cause, RomRun, boot_rom, reset_line
 
 #: deliberate resets in a row before the machine calls it a loop
 MOST_RESETS = 8
+#: what wakes a chip next when a boot ended so
+_NEXT_CAUSE = {Outcome.ROM_REFUSED: Cause.WATCHDOG, Outcome.PANIC: Cause.WATCHDOG, Outcome.RESET: Cause.SOFTWARE}
 
 
 class Straps(StrEnum):
@@ -76,6 +78,7 @@ class BootReport:
     changes: tuple[FieldChange, ...] = ()  #: eFuse fields, before against after
     image_offset: int | None = None
     version: str = ""
+    again: tuple[ConsoleLine, ...] = field(default=(), repr=False)  #: each further round of a chip that resets for ever
     boots: tuple[BootReport, ...] = field(default=(), repr=False)  #: the single runs, when there were several
 
     @property
@@ -140,7 +143,15 @@ class Machine:
             changes=diff(before, self.efuses),
             image_offset=ended.image_offset,
             version=ended.version,
+            again=self._again(ended.outcome, cause, powered.console),
         )
+
+    def _again(self, outcome: Outcome, cause: Cause, console: Sequence[ConsoleLine]) -> tuple[ConsoleLine, ...]:
+        """The same lines with another reason for the reset, where the boot will only be tried again."""
+        if outcome not in _NEXT_CAUSE:
+            return ()
+        first, then = reset_line(self.chip, cause), reset_line(self.chip, _NEXT_CAUSE[outcome])
+        return tuple(then if line == first else line for line in console)
 
     def boot(self, bootloader: Bootloader, *, cut: Cut | None = None) -> BootReport:
         """Power on and follow deliberate resets; `cut` applies to the first run only.

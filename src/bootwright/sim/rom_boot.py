@@ -95,13 +95,18 @@ def _is_older(run: RomRun) -> bool:
     return older is not None and run.efuses.revision < older.before
 
 
+def reset_line(chip: Chip, cause: Cause) -> ConsoleLine:
+    """The line with which the ROM says why the chip came out of reset."""
+    words, seen = chip.rom.resets[cause]
+    return ConsoleLine("rom", f"rst:{words},boot:{chip.rom.boot:#x} (SPI_FAST_FLASH_BOOT)", seen)
+
+
 def _greet(run: RomRun) -> None:
     rom = run.chip.rom
     source = rom.older if rom.older is not None and _is_older(run) else rom
     for line in source.banner:
         run.say(line, source.seen)
-    words, seen = rom.resets[run.cause]
-    run.say(f"rst:{words},boot:{rom.boot:#x} (SPI_FAST_FLASH_BOOT)", seen)
+    run.console.append(reset_line(run.chip, run.cause))
 
 
 def _doubt_key(run: RomRun) -> None:

@@ -83,7 +83,7 @@ class ChipServer:
 
     def _boot_and_watch(self, chip: VirtualChip) -> Booted:
         booted = self._boot(chip)
-        if booted.loops and not self._ticking:
+        if booted.again and not self._ticking:
             self._ticking = True
             self._loop.later(RESET_LOOP_S, self._tick)
         return booted

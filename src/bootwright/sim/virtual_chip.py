@@ -52,7 +52,7 @@ class Booted:
 
     console: str  #: what it printed
     talker: Talker | None = None  #: who answers on the UART from then on
-    loops: bool = False  #: the watchdog resets the chip, and it prints the same for ever
+    again: str = ""  #: what it prints at every further round, where it resets for ever
     powered: bool = True  #: False when power went away in the middle
     ports: frozenset[str] = frozenset()  #: where the talker listens, whoever comes and goes; empty: see `receive`
     datagrams: Callable[[bytes], bytes] | None = None  #: who answers on UDP
@@ -225,7 +225,7 @@ class VirtualChip:
         self._loader = None
         self._talker = booted.talker
         self._ports, self._datagrams = booted.ports, booted.datagrams
-        self.looping = booted.console if booted.loops else ""
+        self.looping = booted.again
         self.say(booted.console)
         if not booted.powered:
             self.power(on=False)
