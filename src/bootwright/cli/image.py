@@ -134,7 +134,7 @@ def verify(
     images, is refused unless an option says that the bootloader knows it.
     """
     from bootwright.finding import Answer
-    from bootwright.formats.mcuboot_image import Image
+    from bootwright.formats.mcuboot_image import parse_header
     from bootwright.formats.mcuboot_verify import BootRules
     from bootwright.host.images import check_image, load_image
     from bootwright.host.keys import load_public
@@ -152,19 +152,8 @@ def verify(
     findings = check_image(plain, trusted, build=read_build(**build), rules=rules, subject=str(file))
     details: dict[str, object] = {"file": str(file)}
     if findings[0].code == "image.header.valid":
-        details["version"] = str(Image.parse(data, where=str(file)).header.ver) if _whole(data) else ""
+        details["version"] = str(parse_header(data, where=str(file)).ver)
     return show(Answer(command="image verify", findings=findings, details=details), as_json=as_json)
-
-
-def _whole(data: bytes) -> bool:
-    from bootwright.errors import FormatError
-    from bootwright.formats.mcuboot_image import Image
-
-    try:
-        Image.parse(data)
-    except FormatError:
-        return False
-    return True
 
 
 def _plain(data: bytes, key: str, file: Path) -> bytes:
