@@ -307,3 +307,26 @@ def test_the_best_chunk_fits_and_is_made_of_flash_words(largest: int, overhead: 
     assert chunk % 4 == 0
     assert chunk % 32 == 0 or largest - overhead < 32
     assert overhead + chunk <= largest or chunk == 4
+
+
+@pytest.mark.parametrize("profile", [ZEPHYR, ESPRESSIF], ids=["zephyr", "espressif"])
+def test_a_cable_cut_at_any_frame_costs_only_what_was_not_yet_there(profile: Profile) -> None:
+    image = IMAGE[:20_000]
+    for frames in range(20):
+        link, device = talk(profile)
+        begun = device.handled
+
+        def cut(line: bytes, device: Device = device, last: int = begun + frames) -> list[tuple[bytes, float]]:
+            return [(line, 0.0)] if device.handled < last else []
+
+        device.to_device = cut
+        with pytest.raises(UploadError, match="fell silent"):
+            drive(Upload(link, reader_of(image), len(image)).run(), link, device)
+        device.to_device = intact
+        there = device.expected
+        again = console_link(device.clock, 8192)
+        drive(negotiate(again), again, device)
+        second = Upload(again, reader_of(image), len(image), resume=True)
+        drive(second.run(), again, device)
+        assert second.resumed_at == there
+        assert device.flash[: len(image)] == image
