@@ -164,6 +164,12 @@ def test_decrypting_with_another_key_is_refused_and_writes_nothing(folder: Path)
     assert not (folder / "plain.bin").exists()
 
 
+def test_an_encrypted_and_compressed_image_gives_its_application_back(folder: Path) -> None:
+    out = sign(folder, "--encrypt-for", folder / "x25519.pub", "--compress", "lzma2")
+    done = run_cli("image", "decrypt", out, folder / "app2.bin", "-k", folder / "x25519.pem", "--payload")
+    assert (done.code, (folder / "app2.bin").read_bytes()) == (0, PAYLOAD)
+
+
 def test_a_compressed_image_says_what_it_saved(folder: Path) -> None:
     out = sign(folder, "--compress", "lzma2")
     assert Image.parse(out.read_bytes()).find(TlvType.DECOMP_SHA)

@@ -157,7 +157,7 @@ def verify(
 
 
 def _plain(data: bytes, key: str, file: Path) -> bytes:
-    """The image with a plain payload; one that is not encrypted, or not for this key, stays as it is."""
+    """The image with its payload decrypted; one that is not encrypted stays as it is."""
     from bootwright.formats.mcuboot_image import ENCRYPTED, ImageFlags, parse_header
     from bootwright.host.images import decrypted, load_decryption_key
 
@@ -170,7 +170,7 @@ def _plain(data: bytes, key: str, file: Path) -> bytes:
 @click.argument("file", type=FILE)
 @click.argument("output", type=FILE)
 @click.option("-k", "--key", required=True, metavar="KEY", help="The private key, or for AES-KW the wrapping key.")
-@click.option("--payload", is_flag=True, help="Write the payload alone.")
+@click.option("--payload", is_flag=True, help="Write the payload alone, decompressed if need be.")
 @json_option
 def decrypt(file: Path, output: Path, key: str, payload: bool, as_json: bool) -> int:
     """Decrypt the encrypted image FILE into OUTPUT, and check that its hash agrees.
@@ -179,13 +179,20 @@ def decrypt(file: Path, output: Path, key: str, payload: bool, as_json: bool) ->
     """
     from bootwright.finding import Answer
     from bootwright.host.files import write_file
-    from bootwright.host.images import any_build, check_image, decrypted, load_decryption_key, load_image
+    from bootwright.host.images import (
+        any_build,
+        application,
+        check_image,
+        decrypted,
+        load_decryption_key,
+        load_image,
+    )
 
     plain = decrypted(load_image(file), load_decryption_key(key), where=str(file))
     findings = check_image(plain.pack(), [], rules=any_build(plain.pack()), subject=str(output))
     answer = Answer(command="image decrypt", findings=findings, details={"file": str(file), "output": str(output)})
     if answer.verdict == "pass":
-        write_file(output, plain.payload if payload else plain.pack())
+        write_file(output, application(plain) if payload else plain.pack())
     return show(answer, as_json=as_json)
 
 

@@ -12,7 +12,16 @@ from bootwright.finding import Finding, Verdict, failed, passed, warned
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.hexfile import flatten, parse_hex
 from bootwright.formats.keys import PrivateKey, PublicKey
-from bootwright.formats.mcuboot_image import ENCRYPTED, HASH_TLVS, Image, ImageFlags, TlvType, endian_of, parse_header
+from bootwright.formats.mcuboot_image import (
+    COMPRESSED,
+    ENCRYPTED,
+    HASH_TLVS,
+    Image,
+    ImageFlags,
+    TlvType,
+    endian_of,
+    parse_header,
+)
 from bootwright.formats.mcuboot_trailer import (
     ESPRESSIF_MAX_SECTORS,
     MAGIC_ALIGN_8,
@@ -287,3 +296,16 @@ def decrypted(data: bytes, key: PrivateKey | WrappingKey, *, where: str) -> Imag
     from bootwright.formats.mcuboot_encrypt import decrypt_image
 
     return decrypt_image(Image.parse(data, where=where), key)
+
+
+def application(image: Image) -> bytes:
+    """The payload of a decrypted image, decompressed if it is compressed.
+
+    Raises:
+        FormatError: the compressed stream is damaged.
+    """
+    if not ImageFlags(image.header.flags) & COMPRESSED:
+        return image.payload
+    from bootwright.formats.mcuboot_compress import decompress_payload
+
+    return decompress_payload(image)
