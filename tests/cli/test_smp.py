@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.support.chip_scene import LAYOUT
-from tests.support.peers import run_bootwright
+from tests.support.peers import ROOT, run_bootwright
 from tests.support.smp_process import board_process
 from tests.support.smp_served import Served, board_key, served, signed
 
@@ -174,3 +177,17 @@ def test_boards_that_cannot_be_are_refused(tmp_path: Path) -> None:
     odd = runner.invoke(neighbour, ["serve", board, "--uart", "rope"])
     assert isinstance(odd.exception, FormatError)
     assert "is no way to serve a UART" in odd.exception.message
+
+
+def test_a_neighbour_can_be_made_and_served_as_a_chip_is(tmp_path: Path) -> None:
+    made = run_bootwright("chip", "new", "zephyr-neighbour", "stm", "--flash", "512KB", cwd=tmp_path)
+    assert made.code == 0, made.err
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "bootwright", "chip", "serve", "stm", "--uart1", "tcp:0", "--udp", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        lines = [server.stdout.readline() for _ in range(2)]
+        server.terminate()
+        server.communicate(timeout=10)
+    assert lines[0].startswith("uart listening on socket://")
+    assert lines[1].startswith("udp listening on udp://")

@@ -48,6 +48,9 @@ def pin_levels(context: click.Context, parameter: click.Parameter, values: tuple
     return levels
 
 
+NEIGHBOUR = "zephyr-neighbour"
+
+
 @click.group()
 def chip() -> None:
     """A virtual chip: make one, serve it on a port, handle its switches."""
@@ -72,7 +75,15 @@ def new_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make the chip NAME, an ESP of this MODEL, in ./NAME.chip, strapped for download."""
+    """Make the chip NAME, an ESP of this MODEL, in ./NAME.chip, strapped for download.
+
+    MODEL zephyr-neighbour makes a board with another MCUboot in ./NAME.neighbour, as `bootwright neighbour new` does.
+    """
+    if model == NEIGHBOUR:
+        from bootwright.cli.neighbour import new
+
+        board = _neighbour_file(name)
+        context.invoke(new, file=board, flash_size=flash_size, slot_size=_slot_size(flash_size), as_json=as_json)
     from bootwright.chips.chip import load_chip
     from bootwright.sim.chip_file import chip_path, create_chip_file
     from bootwright.sim.factory import draw_mac, factory_efuses, parse_mac, parse_revision
@@ -107,7 +118,7 @@ def serve_command(
     usb: tuple[str, int] | None,
     udp: int | None,
 ) -> None:
-    """Serve chips on ports until Ctrl-C, and save them.
+    """Serve chips on ports until Ctrl-C, and save them. A neighbour is served alone, its UART on every port asked for.
 
     Every port is announced on stdout: `uart0 listening on URL`. Several chips take successive TCP ports.
     """
@@ -119,7 +130,25 @@ def serve_command(
         wishes["uart0"] = ("pty", 0)
     if udp is not None:
         wishes["udp"] = ("udp", udp)
+    from bootwright.sim.chip_file import chip_path
+
+    if len(names) == 1 and not chip_path(names[0]).exists() and _neighbour_file(names[0]).exists():
+        from bootwright.cli.neighbour import serve_board
+
+        ways = [wish for uart, wish in wishes.items() if wish is not None and uart != "udp"]
+        uarts = [kind if kind == "pty" else f"{kind}:{port}" for kind, port in ways]
+        serve_board(_neighbour_file(names[0]), uarts, udp, recovery=False)
+        return
     _serve(names, {uart: (wish[0], wish[1] or 0) for uart, wish in wishes.items() if wish is not None})
+
+
+def _neighbour_file(name: str) -> Path:
+    return Path(name) if name.endswith(".neighbour") else Path(f"{name}.neighbour")
+
+
+def _slot_size(flash_size: int) -> int:
+    """Two equal slots behind a bootloader of 48 KiB, in whole sectors."""
+    return (flash_size - (48 << 10)) // 2 // 4096 * 4096
 
 
 def _serve(names: tuple[str, ...], wishes: Mapping[str, tuple[str, int]]) -> None:

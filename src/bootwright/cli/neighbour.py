@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -93,6 +94,11 @@ def new(
 @click.option("--recovery", is_flag=True, help="Hold the recovery pin: every reset enters recovery.")
 def serve(file: Path, *, uart: tuple[str, ...], udp: int | None, recovery: bool) -> None:
     """Power the board of FILE and serve its ports until interrupted; its flash is kept."""
+    serve_board(file, uart or ("pty",), udp, recovery=recovery)
+
+
+def serve_board(file: Path, uart: Sequence[str], udp: int | None, *, recovery: bool) -> None:
+    """Serve a board on these ports until a signal ends it."""
     from bootwright.host.files import read_text, write_file
     from bootwright.sim.neighbour import Neighbour, dump, load
     from bootwright.sim.smp_port import Station
@@ -101,7 +107,7 @@ def serve(file: Path, *, uart: tuple[str, ...], udp: int | None, recovery: bool)
     board = Neighbour(build, now_s=time.monotonic, flash=flash)
     board.recovery_pin = recovery
     station = Station(board)
-    for wish in uart or ("pty",):
+    for wish in uart:
         kind, _, number = wish.partition(":")
         if kind not in ("pty", "tcp") or (number and not number.isdigit()):
             raise FormatError(f"{wish!r} is no way to serve a UART", "use pty or tcp:PORT")
