@@ -1,6 +1,6 @@
 """espefuse as its users run it, against chips in software: it burns, protects and reads as on silicon."""
 
-import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ServedC
     peer_path("espefuse")
     directory = tmp_path_factory.mktemp("rack")
     (directory / "key.bin").write_bytes(KEY)
-    (directory / "plain.bin").write_bytes(os.urandom(4096))
+    (directory / "plain.bin").write_bytes(random.Random(1).randbytes(4096))
     for scheme in ("rsa3072", "ecdsa256"):
         ok(run_peer("espsecure", "generate-signing-key", "-v", "2", "-s", scheme, directory / f"{scheme}.pem"))
     for name in CHIP_NAMES:

@@ -1,6 +1,6 @@
 """esptool-js, the tool behind web flashers, against chips in software."""
 
-import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,7 +29,7 @@ def esptool_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("model", ["esp32", "esp32c3", "esp32s3"])
 def test_what_esptool_js_flashes_it_reads_back(tmp_path: Path, esptool_js: Path, model: str) -> None:
-    firmware = os.urandom(20_000) + bytes(20_000)
+    firmware = random.Random(1).randbytes(20_000) + bytes(20_000)
     (tmp_path / "firmware.bin").write_bytes(firmware)
     make_chip(tmp_path, model)
     with served(tmp_path, "chip", options=("--tcp", "0")) as (chip,):

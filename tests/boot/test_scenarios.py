@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.scenes import build, scene, signed
@@ -11,9 +12,10 @@ from tests.support.scenes import build, scene, signed
 from bootwright.boot.config import BootConfig, Mode
 from bootwright.boot.header import parse_header
 from bootwright.boot.loader import boot_go, set_confirmed, set_pending
-from bootwright.boot.outcome import Booted, BootOutcome
+from bootwright.boot.outcome import Booted, BootOutcome, NoImage
 from bootwright.boot.sectors import Sectors
-from bootwright.flash import Erase, FlashOp, drive
+from bootwright.flash import Erase, FlashOp, Write, drive
+from bootwright.formats.mcuboot_image import MAGIC, ImageFlags, ImageHeader, ImageVersion
 from bootwright.host.explore_scene import Action
 
 ACTIONS = st.one_of(
@@ -129,3 +131,21 @@ def test_an_unconfirmed_update_that_is_cut_cleanly_any_number_of_times_runs_in_t
         outcome = device.boot()
     assert isinstance(outcome, Booted)
     assert outcome.version == "2.0.0+0"
+
+
+@pytest.mark.parametrize(("magic", "words"), [(0x12345678, "no image header: the magic there is 0x12345678"), (MAGIC, "")])
+def test_noise_that_looks_marked_as_not_bootable_is_called_noise(magic: int, words: str) -> None:
+    """boot_validate_slot looks at the flags first; whoever reads its answer wants to know that nothing decrypted."""
+    device = Device(Mode.SCRATCH)
+    primary, secondary = device.config.images[0].primary, device.config.images[0].secondary
+    for slot in (primary, secondary):
+        device.perform(Erase(slot.address, slot.size, "make room"))
+    header = ImageHeader(magic=magic, img_size=4, ver=ImageVersion.from_text("1.0.0"), flags=ImageFlags.NON_BOOTABLE)
+    device.perform(Write(primary.address, header.pack(), "noise"))
+    outcome = device.boot()
+    assert isinstance(outcome, NoImage)
+    (finding,) = outcome.why
+    assert finding.code == "mcuboot.image.none"
+    assert finding.because.startswith("primary is marked as not bootable")
+    assert words in finding.because
+    assert ("expected 0x96f3b83d" in finding.because) == bool(words)

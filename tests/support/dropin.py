@@ -18,7 +18,7 @@ def run_here(answer: Callable[[Sequence[str]], int], *arguments: str | Path) -> 
         out.flush()
     said = out.buffer
     assert isinstance(said, io.BytesIO)
-    return Ran(code, said.getvalue().decode("latin-1"), err.getvalue())
+    return Ran(code, said.getvalue().decode("latin-1"), err.getvalue(), said.getvalue())
 
 
 def run_cli(*arguments: str | Path) -> Ran:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ class Ran:
     code: int
     out: str
     err: str
+    raw: bytes = field(default=b"", repr=False, compare=False)  #: stdout before it was read as text
 
 
 def peer_path(name: str) -> str:
@@ -50,13 +52,16 @@ def _run(command: list[str], stdin: str, timeout_s: float, cwd: Path | None) -> 
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", "NO_COLOR": "1"}
     done = subprocess.run(
         command,
-        input=stdin,
+        input=stdin.encode(),
         capture_output=True,
-        text=True,
-        errors="replace",
         timeout=timeout_s,
         cwd=cwd,
         env=environment,
         check=False,
     )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return Ran(done.returncode, _text(done.stdout), _text(done.stderr), done.stdout)
+
+
+def _text(said: bytes) -> str:
+    """As a terminal shows it: a carriage return ends a line, too."""
+    return io.TextIOWrapper(io.BytesIO(said), "utf-8", errors="replace").read()

@@ -231,8 +231,7 @@ def _validate_slot(loader: Loader, slot: int, status: Status, expected: SwapType
     if header.erased or header.flags & FLAG_NON_BOOTABLE:
         if mode.swaps and slot == SECONDARY:
             yield from _drop_leftovers(loader, place, status)
-        what = "empty" if header.erased else "marked as not bootable"
-        return failed("mcuboot.image.none", place.area.name, f"{place.area.name} is {what}")
+        return failed("mcuboot.image.none", place.area.name, f"{place.area.name} is {_why_none(header)}")
     fault: Finding | None = None
     if mode is Mode.OFFSET and slot == SECONDARY and status.is_reset and expected in (SwapType.TEST, SwapType.PERM):
         fault = _upload_address_fault(loader, place)
@@ -259,6 +258,16 @@ def _validate_slot(loader: Loader, slot: int, status: Status, expected: SwapType
             loader.mark("erase invalid image", status)
             yield from loader.scramble_slot(place, "erase invalid image")
     return fault
+
+
+def _why_none(header: Header) -> str:
+    """Flags are looked at before the magic: noise with the right bit set counts as marked, and that is worth saying."""
+    if header.erased:
+        return "empty"
+    if header.magic != IMAGE_MAGIC:
+        found = f"the magic there is {header.magic:#010x}, expected {IMAGE_MAGIC:#010x}"
+        return f"marked as not bootable, by bytes that are no image header: {found}"
+    return "marked as not bootable"
 
 
 def _drop_leftovers(loader: Loader, place: Place, status: Status) -> Program[None]:

@@ -184,6 +184,8 @@ def _why(step: Step) -> Text:
     from bootwright.finding import Verdict
 
     text = Text()
+    if not step.played:
+        return text.append(step.findings[0].because.removeprefix("not played, "), style="dim")
     attention = [finding for finding in step.findings if finding.verdict is not Verdict.PASS]
     telling = step.findings[:1] if step.kind == "attack" else step.findings[-1:]
     for number, finding in enumerate(attention or telling):
