@@ -133,7 +133,9 @@ def test_an_unconfirmed_update_that_is_cut_cleanly_any_number_of_times_runs_in_t
     assert outcome.version == "2.0.0+0"
 
 
-@pytest.mark.parametrize(("magic", "words"), [(0x12345678, "no image header: the magic there is 0x12345678"), (MAGIC, "")])
+@pytest.mark.parametrize(
+    ("magic", "words"), [(0x12345678, "no image header: the magic there is 0x12345678"), (MAGIC, "")]
+)
 def test_noise_that_looks_marked_as_not_bootable_is_called_noise(magic: int, words: str) -> None:
     """boot_validate_slot looks at the flags first; whoever reads its answer wants to know that nothing decrypted."""
     device = Device(Mode.SCRATCH)
