@@ -55,7 +55,7 @@ def test_the_page_needs_nothing_but_a_browser() -> None:
     source = render(rehearsal(), made="today")
     page = Page(source)
     assert page.open == []
-    assert page.links == []
+    assert all(link.startswith("#") for link in page.links)
     assert "<script" not in source
     assert "@import" not in source
     assert set(re.findall(r"https?://[^\"' ]+", source)) == {"http://www.w3.org/2000/svg"}
@@ -130,3 +130,22 @@ def test_a_failed_rehearsal_looks_failed() -> None:
     assert "FAILED" in text
     assert "The chain does not hold: 9 of 9 steps worked, 8 of 9 attacks were refused." in text
     assert "got through" in text
+    assert "What went wrong" in text
+
+
+def test_a_passed_rehearsal_has_no_list_of_what_went_wrong() -> None:
+    assert "What went wrong" not in Page(render(rehearsal())).text
+
+
+def test_steps_that_were_not_played_are_counted_and_not_listed_as_wrong() -> None:
+    result = rehearsal()
+    first, *others = result.steps
+    broken = replace(first, findings=(failed("key.type", "signing key", "a wrong key"),))
+    skipped = [replace(step, findings=(failed("rehearse.step.not_played", step.id, "not played"),)) for step in others]
+    unplayed = [replace(step, played=False) for step in skipped]
+    page = Page(render(replace(result, steps=(broken, *unplayed), fuses=(), chain=())))
+    text = re.sub(r"\s+", " ", page.text)
+    assert "The chain does not hold: keys failed, so 17 of 18 steps were not played." in text
+    assert page.links == ["#keys"]
+    assert "attacks were refused, 9 were not played" in text
+    assert "None: no eFuse was burned." in text

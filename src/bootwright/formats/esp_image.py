@@ -306,7 +306,8 @@ def verify_esp_image(
         image = EspImage.parse(data, where=subject)
     except FormatError as error:
         return magic, failed("esp.image.segments", subject, error.message, error.hint)
-    count = f"{len(image.segments)} segments lie inside the file"
+    number = len(image.segments)
+    count = f"{number} segments lie inside the file" if number > 1 else "1 segment lies inside the file"
     checks = [magic, passed("esp.image.segments", subject, count), _check_lengths(image, subject)]
     if chip_id is not None:
         checks.append(_check_chip(image.header, chip_id, subject))

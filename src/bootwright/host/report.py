@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from bootwright import __version__
-from bootwright.finding import Verdict
+from bootwright.finding import Finding, Verdict
 from bootwright.host.rehearsal import Kind, Rehearsal, Step
 from bootwright.host.report_svg import chain_of_trust, flash_map, timeline
 
@@ -36,10 +36,22 @@ def headline(rehearsal: Rehearsal) -> str:
     refused = sum(step.verdict is Verdict.PASS for step in attacks)
     if rehearsal.verdict is Verdict.PASS:
         return f"The chain holds: all {worked} steps worked, all {refused} attacks were refused."
+    missing = sum(not step.played for step in rehearsal.steps)
+    if missing:
+        broken = next(step.id for step in rehearsal.steps if step.verdict is not Verdict.PASS)
+        return f"The chain does not hold: {broken} failed, so {missing} of {len(rehearsal.steps)} steps were not played."
     return (
         f"The chain does not hold: {worked} of {len(chain)} steps worked, "
         f"{refused} of {len(attacks)} attacks were refused."
     )
+
+
+def _wrong(rehearsal: Rehearsal) -> Iterator[tuple[Step, Finding]]:
+    """What a reader of a rehearsal that failed looks for first."""
+    for step in rehearsal.steps:
+        for finding in step.findings:
+            if step.played and finding.verdict in (Verdict.FAIL, Verdict.NOT_MODELLED):
+                yield step, finding
 
 
 def render(rehearsal: Rehearsal, *, made: str = "") -> str:
@@ -64,6 +76,8 @@ def render(rehearsal: Rehearsal, *, made: str = "") -> str:
         refused=sum(step.kind is Kind.ATTACK and step.verdict is Verdict.PASS for step in rehearsal.steps),
         chain_steps=sum(step.kind is Kind.CHAIN for step in rehearsal.steps),
         attack_steps=sum(step.kind is Kind.ATTACK for step in rehearsal.steps),
+        unplayed=sum(step.kind is Kind.ATTACK and not step.played for step in rehearsal.steps),
+        wrong=tuple(_wrong(rehearsal)),
         boots=sum(event.lane == "boot" for step in rehearsal.steps for event in step.events),
         version=__version__,
         made=made,
