@@ -39,7 +39,9 @@ def headline(rehearsal: Rehearsal) -> str:
     missing = sum(not step.played for step in rehearsal.steps)
     if missing:
         broken = next(step.id for step in rehearsal.steps if step.verdict is not Verdict.PASS)
-        return f"The chain does not hold: {broken} failed, so {missing} of {len(rehearsal.steps)} steps were not played."
+        return (
+            f"The chain does not hold: {broken} failed, so {missing} of {len(rehearsal.steps)} steps were not played."
+        )
     return (
         f"The chain does not hold: {worked} of {len(chain)} steps worked, "
         f"{refused} of {len(attacks)} attacks were refused."
