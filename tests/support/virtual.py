@@ -8,12 +8,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.support.peers import ROOT, Ran, run_bootwright, run_peer
+
+from bootwright.chips.chip import load_chip
+from bootwright.sim.chip_file import create_chip_file, open_chip_file
+from bootwright.sim.factory import factory_efuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,13 @@ def served(directory: Path, *names: str, options: tuple[str, ...] = ("--pty",)) 
 
 
 @contextmanager
-def new_served_chip(directory: Path, model: str, *, flash: str = "4MB") -> Iterator[ServedChip]:
-    """Make one chip and serve it on a pty."""
-    make_chip(directory, model, flash=flash)
+def new_served_chip(
+    directory: Path, model: str, *, burned: Mapping[str, int | bytes] | None = None
+) -> Iterator[ServedChip]:
+    """Make one chip with these eFuses burned, and serve it on a pty."""
+    create_chip_file(directory / "chip.chip", factory_efuses(load_chip(model), mac=b"\x24\x0a\xc4\1\2\3"), 4 << 20)
+    if burned:
+        with open_chip_file(directory / "chip.chip") as file:
+            file.save(replace(file.state, efuses=file.state.efuses.burn_fields(burned).latched()))
     with served(directory, "chip") as chips:
         yield chips[0]
