@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.support.smp_served import Bench, signed, signed_build
 
 from bootwright.boot.config import Mode, SerialErase
@@ -8,8 +10,8 @@ from bootwright.boot.outcome import Booted, NoImage
 from bootwright.errors import FormatError
 from bootwright.flash import Erase, FlashOp
 from bootwright.sim.neighbour import Build, Neighbour, dump, load
+from bootwright.smp import cbor, console, messages
 from bootwright.smp import header as h
-from bootwright.smp import messages
 from bootwright.smp.client import write
 from bootwright.smp.errors import RefusedByDeviceError, SilenceError
 from bootwright.smp.negotiate import negotiate
@@ -185,3 +187,61 @@ def test_flash_operations_can_be_watched() -> None:
     bench.board._on_flash = seen.append
     recover(bench, signed("1.0.0"))
     assert any(isinstance(op, Erase) for op in seen)
+
+
+def test_recovery_writes_the_primary_slot_of_the_image_that_is_named() -> None:
+    bench = Bench(signed_build(images=2, slot_size=96 << 10), primary=signed("1.0.0"), pin=True)
+
+    def read_into(offset: int, view: memoryview) -> None:
+        view[:] = signed("5.0.0")[offset : offset + len(view)]
+
+    bench.run(negotiate(bench.link))
+    bench.run(Upload(bench.link, read_into, len(signed("5.0.0")), image=1).run())
+    listed = bench.run(messages.image_list(bench.link))
+    assert [(one.image, one.slot, one.version) for one in listed] == [(0, 0, "1.0.0"), (1, 0, "5.0.0")]
+    bench.board.recovery_pin = False
+    bench.run(messages.reset(bench.link))
+    bench.wait(0.3)
+    assert isinstance(bench.board.outcome, Booted)
+    assert [version for _, version in bench.board.outcome.others] == ["5.0.0+0"]
+
+
+MESSAGES = st.builds(
+    lambda head, body: console.encode(h.pack(head) + body),
+    st.builds(
+        h.Header,
+        op=st.integers(0, 7),
+        version=st.integers(0, 3),
+        flags=st.integers(0, 255),
+        length=st.integers(0, 80),
+        group=st.sampled_from([0, 1, 2, 3, 8, 9, 10, 63, 64]),
+        sequence=st.integers(0, 255),
+        command=st.integers(0, 9),
+    ),
+    st.binary(max_size=60)
+    | st.dictionaries(
+        st.sampled_from(
+            ["off", "data", "len", "image", "sha", "hash", "confirm", "d", "name", "argv", "slot", "format"]
+        ),
+        st.integers(-5, 2**33) | st.binary(max_size=40) | st.text(max_size=8) | st.none() | st.booleans(),
+        max_size=5,
+    ).map(cbor.encode_indefinite),
+)
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(MESSAGES | st.binary(max_size=140), max_size=12), st.sampled_from(["zephyr", "espressif", "application"])
+)
+def test_no_bytes_upset_a_board(pieces: list[bytes], kind: str) -> None:
+    application = kind == "application"
+    bench = Bench(signed_build(profile="zephyr" if application else kind), primary=signed("1.0.0"), pin=not application)
+    for piece in pieces:
+        bench.board.feed(piece)
+        bench.board.datagram(piece)
+    bench.board.reset()
+    bench.board.feed(b"\n")
+    if kind == "espressif":
+        bench.run(messages.image_list(bench.link))
+    else:
+        assert bench.run(messages.params(bench.link)).buf_count in (1, 4)
