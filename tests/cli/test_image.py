@@ -24,6 +24,8 @@ CONFIG_ESP_APPLICATION_SIZE=0x1C0000
 CONFIG_ESP_IMAGE0_SECONDARY_START_ADDRESS=0x1E0000
 CONFIG_ESP_SCRATCH_OFFSET=0x3E0000
 CONFIG_ESP_SCRATCH_SIZE=0x1F000
+CONFIG_ESP_SIGN_ED25519=y
+CONFIG_ESP_USE_TINYCRYPT=y
 """
 
 
@@ -72,6 +74,25 @@ def test_an_application_that_the_loader_cannot_load_is_warned_of_when_signed_and
     assert (made.code, "warn" in made.out, "[load_header.magic]" in made.out) == (0, True, True)
     done = run_cli("image", "verify", folder / "out.bin", "-k", folder / "ed25519.pub", "--conf", folder / "boot.conf")
     assert (done.code, "[load_header.magic]" in done.out) == (1, True)
+
+
+def test_an_image_that_the_build_does_not_ask_for_is_not_made(folder: Path) -> None:
+    words: Words = ["image", "sign", folder / "app.bin", folder / "out.bin", "-v", "1", "--conf", folder / "boot.conf"]
+    other = run_cli(*words, "-k", folder / "rsa-2048.pem")
+    assert (other.code, "verifies ed25519 signatures only, the key given is rsa-2048" in other.err) == (3, True)
+    unsigned = run_cli(*words, "--unsigned")
+    assert (unsigned.code, "found no ed25519 signature, expected one" in unsigned.err) == (3, True)
+    assert not (folder / "out.bin").exists()
+
+
+def test_a_build_that_trusts_anybody_or_counts_is_warned_of(folder: Path) -> None:
+    counting = "CONFIG_ESP_DOWNGRADE_PREVENTION=y\nCONFIG_ESP_DOWNGRADE_PREVENTION_SECURITY_COUNTER=y\n"
+    (folder / "boot.conf").write_text(C3.replace("CONFIG_ESP_SIGN_ED25519=y\n", "") + counting)
+    out = sign(folder, "--conf", folder / "boot.conf")
+    done = run_cli("image", "verify", out, "--conf", folder / "boot.conf")
+    assert done.code == 0
+    assert "[image.build.unsigned]" in done.out
+    assert "[image.build.security_counter]" in done.out
 
 
 def test_the_wrong_key_is_the_answer_no(folder: Path) -> None:

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     command = tmp_path / "bin" / "bootwright"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bootwright "$@"\n')
     command.chmod(0o755)
-    (tmp_path / "bootloader.conf").write_text(C3)
+    (tmp_path / "bootloader.conf").write_text(C3.replace("SIGN_ED25519", "SIGN_EC256"))
     application = make_application(0x40380000, Segment(0x40380000, bytes(64)), Segment(0x3FC80000, bytes(64)))
     (tmp_path / "app.bin").write_bytes(application)
     return tmp_path

@@ -11,7 +11,7 @@ from bootwright.errors import FormatError, RefusedError
 from bootwright.finding import Finding, Verdict, failed, passed, warned
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.hexfile import flatten, parse_hex
-from bootwright.formats.keys import PrivateKey, PublicKey
+from bootwright.formats.keys import KeyType, PrivateKey, PublicKey
 from bootwright.formats.mcuboot_image import (
     COMPRESSED,
     ENCRYPTED,
@@ -22,6 +22,7 @@ from bootwright.formats.mcuboot_image import (
     endian_of,
     parse_header,
 )
+from bootwright.formats.mcuboot_sign import SIGNATURE_TLVS
 from bootwright.formats.mcuboot_trailer import (
     ESPRESSIF_MAX_SECTORS,
     MAGIC_ALIGN_8,
@@ -59,6 +60,8 @@ class Build:
     mode: UpgradeMode = UpgradeMode.SWAP_SCRATCH
     flash_encryption: bool = False  #: CONFIG_SECURE_FLASH_ENC_ENABLED
     loads: bool = False  #: the Espressif port's loader follows: the image needs its load header
+    signature: str | None = None  #: the key type that it verifies; empty: none, the hash alone; None: not known
+    security_counter: bool = False  #: updates are refused unless their security counter suffices
 
     @classmethod
     def from_conf(cls, paths: Sequence[Path]) -> Build:
@@ -81,6 +84,9 @@ class Build:
             mode=UpgradeMode(conf.mode.value),
             flash_encryption=conf.flash_encryption,
             loads=True,
+            signature=conf.signature or "",
+            security_counter=conf.defined("CONFIG_ESP_DOWNGRADE_PREVENTION")
+            and conf.defined("CONFIG_ESP_DOWNGRADE_PREVENTION_SECURITY_COUNTER"),
         )
 
     @property
@@ -198,7 +204,34 @@ def check_image(
     except FormatError:
         return findings
     fit, trailer = fits(size, build, subject=subject), check_trailer(data, build, subject=subject)
-    return (*findings, *fit, *trailer, *check_load_header(data, build, subject=subject))
+    return (
+        *findings,
+        *check_trust(Image.parse(data), keys, build, subject=subject),
+        *fit,
+        *trailer,
+        *check_load_header(data, build, subject=subject),
+    )
+
+
+def check_trust(image: Image, keys: Sequence[PublicKey], build: Build, *, subject: str) -> tuple[Finding, ...]:
+    """Whether the build asks for what the image carries; good news is left out."""
+    found: list[Finding] = []
+    if build.signature == "":
+        because = "the bootloader is built without CONFIG_ESP_SIGN_…: it runs any image whose hash is right"
+        found.append(warned("image.build.unsigned", subject, because, "choose a signature in the bootloader.conf"))
+    elif build.signature is not None:
+        wanted = KeyType(build.signature)
+        others = sorted({str(key.key_type) for key in keys})
+        if keys and wanted not in others:
+            because = f"the bootloader verifies {wanted} signatures only, the key given is {' and '.join(others)}"
+            found.append(failed("image.build.key_type", subject, because, "sign with a key of the bootloader's type"))
+        elif not image.find(SIGNATURE_TLVS[wanted]):
+            because = f"found no {wanted} signature, expected one: the bootloader verifies it"
+            found.append(failed("image.build.signature", subject, because, f"sign with the {wanted} key"))
+    if build.security_counter and build.mode is not UpgradeMode.OVERWRITE_ONLY and not image.find(TlvType.SEC_CNT):
+        because = "found no security counter: as an update it is refused once the running image has one"
+        found.append(warned("image.build.security_counter", subject, because, "sign with --security-counter"))
+    return tuple(found)
 
 
 def check_load_header(data: bytes, build: Build, *, subject: str) -> tuple[Finding, ...]:
