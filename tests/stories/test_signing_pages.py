@@ -1,4 +1,4 @@
-"""The how-to about tokens, run as it is written."""
+"""The how-tos about signing, run as they are written."""
 
 import os
 import re
@@ -14,12 +14,15 @@ from bootwright.formats.esp_image import Segment
 from bootwright.formats.load_header import make_application
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "how-to" / "sign-with-hsm.md"
+PAGES = ROOT / "docs" / "how-to"
 
 
 def blocks(section: str) -> str:
     """The shell blocks of one section of the page."""
-    text = PAGE.read_text().split(f"## {section}\n")[1].split("\n## ")[0]
+    return shell((PAGES / "sign-with-hsm.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0])
+
+
+def shell(text: str) -> str:
     return "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
 
 
@@ -87,3 +90,12 @@ def test_a_signature_is_carried_as_the_page_says(folder: Path) -> None:
     done = run(made + script, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[image.signature.valid]" in done.stdout
+
+
+def test_an_application_is_signed_as_the_page_says(folder: Path) -> None:
+    conf = folder / "bootloader.conf"
+    conf.write_text(conf.read_text().replace("SIGN_EC256", "SIGN_ED25519"))
+    done = run(shell((PAGES / "sign-an-application.md").read_text()), folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warn" not in done.stdout
+    assert "FAIL" not in done.stdout
