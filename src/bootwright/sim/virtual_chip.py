@@ -19,8 +19,9 @@ from bootwright.flash import Write
 from bootwright.sim.chip_file import CONSOLE_KEPT, ChipFile, ChipState
 from bootwright.sim.encrypted_flash import EncryptedFlash
 from bootwright.sim.factory import factory_efuses
+from bootwright.sim.loader_target import Leave
 from bootwright.sim.registers import Bus, EfuseController, SpiController, load_registers
-from bootwright.sim.rom_loader import Leave, RomLoader
+from bootwright.sim.rom_loader import RomLoader
 
 ROM_BAUD = 115200
 #: How long the RTC watchdog takes once tools have set it: long enough for them to lock it again over RFC 2217, too.
@@ -306,7 +307,7 @@ class VirtualChip:
     def _want(self, act: Callable[[], None]) -> None:
         self._reset_wanted = act
 
-    # What the loader reaches (`rom_loader.Target`)
+    # What the loader reaches (`loader_target.Target`)
 
     def read_word(self, address: int) -> int:
         """A word of memory or a register."""
