@@ -33,7 +33,8 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
             required=True,
             envvar="BOOTWRIGHT_PORT",
             metavar="ADDRESS",
-            help="Serial port, socket://host:port, rfc2217://host:port or udp://host[:1337] [env: BOOTWRIGHT_PORT].",
+            help="Serial port, socket://host:port, rfc2217://host:port, udp://host[:1337] or ble://ADDRESS"
+            " [env: BOOTWRIGHT_PORT].",
         ),
     ):
         command = option(command)

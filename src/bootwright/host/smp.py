@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from bootwright.errors import WireError
 from bootwright.smp import header as h
-from bootwright.smp.client import Link, console_link, datagram_link, write
+from bootwright.smp.client import Link, console_link, datagram_link, stream_link, write
 from bootwright.smp.errors import RefusedByDeviceError, SmpError
 from bootwright.smp.negotiate import negotiate
 from bootwright.wire.transport import Transport, open_transport
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: schemes whose messages go without console lines
+BARE = {"udp": datagram_link, "ble": stream_link}
 LARGEST_MESSAGE = 8188  #: a console buffer of 8 KiB; more brings nothing
 
 
@@ -53,8 +55,9 @@ class Session:
         """Open the way to a device; what it prints between the answers goes to `on_text`, a line at a time."""
         transport = open_transport(address, baud=baud)
         sequence = time.monotonic_ns() >> 10 & 0xFF
-        if address.startswith("udp://"):
-            return cls(transport, datagram_link(Monotonic(), version=version, sequence=sequence))
+        scheme = address.partition("://")[0]
+        if scheme in BARE:
+            return cls(transport, BARE[scheme](Monotonic(), version=version, sequence=sequence))
         link = console_link(Monotonic(), LARGEST_MESSAGE, 8192, on_text, inbox=4096, version=version, sequence=sequence)
         transport.send(b"\n")  # whatever half a line another program left there ends here
         return cls(transport, link)

@@ -174,6 +174,13 @@ def datagram_link(clock, capacity=datagram.LARGEST, **options):
     return link
 
 
+def stream_link(clock, capacity=datagram.LARGEST, **options):
+    """A link over a stream of bare messages, as Bluetooth is."""
+    link = datagram_link(clock, capacity, **options)
+    link.reader = datagram.StreamReader(4096)
+    return link
+
+
 def read(link, group, command, body=None, **options):
     """Program: a read request."""
     return link.request(READ, group, command, body, **options)

@@ -1,6 +1,10 @@
-"""SMP over UDP: one message, bare, in one datagram (Zephyr, subsys/mgmt/mcumgr/transport, port 1337)."""
+"""SMP without framing: a message in a datagram (UDP, port 1337), or in pieces put together by its header (Bluetooth).
+
+Source: Zephyr, subsys/mgmt/mcumgr/transport.
+"""
 
 from .console import MESSAGE_AT, OVERHEAD
+from .header import SIZE
 
 PORT = 1337
 LARGEST = 1472  #: what one unfragmented datagram carries over IPv4 and Ethernet
@@ -43,3 +47,34 @@ class Reader:
             self.frame[MESSAGE_AT : MESSAGE_AT + size] = memoryview(buffer)[at:end]
             self.ready = size
         return end
+
+
+class StreamReader:
+    """Puts messages together from a stream of pieces by the length in their headers."""
+
+    def __init__(self, capacity):
+        self.frame = bytearray(capacity + OVERHEAD)
+        self.fill = 0
+        self.ready = 0
+
+    def scan(self, buffer, at, end):
+        """Take bytes up to the end of a message; one too long for the buffer is dropped with all that came of it."""
+        frame = self.frame
+        self.ready = 0
+        while at < end:
+            wanted = SIZE
+            if self.fill >= SIZE:
+                wanted += frame[MESSAGE_AT + 2] << 8 | frame[MESSAGE_AT + 3]
+            if wanted > len(frame) - OVERHEAD:
+                self.fill = 0
+                return end
+            count = min(wanted - self.fill, end - at)
+            start = MESSAGE_AT + self.fill
+            frame[start : start + count] = memoryview(buffer)[at : at + count]
+            self.fill += count
+            at += count
+            if self.fill >= SIZE and self.fill == SIZE + (frame[MESSAGE_AT + 2] << 8 | frame[MESSAGE_AT + 3]):
+                self.ready = self.fill
+                self.fill = 0
+                break
+        return at

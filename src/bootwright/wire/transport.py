@@ -1,7 +1,8 @@
 """Ways to a device: serial ports, what stands in for them, and UDP. Everything else in the corridor does no I/O.
 
 An address is a port (`/dev/ttyUSB0`, `COM3`, a pty), `socket://host:port` or `tcp://host:port` for the bytes of a port
-over TCP, `rfc2217://host:port`, or `udp://host[:1337]`. Waiting is done on the file descriptor, never by sleeping.
+over TCP, `rfc2217://host:port`, `udp://host[:1337]`, or `ble://address`. Waiting is done
+on the file descriptor, never by sleeping.
 """
 
 from __future__ import annotations
@@ -236,11 +237,18 @@ def _host_and_port(address: str, default: int | None) -> tuple[str, int]:
     return host, port if port is not None else default or 0
 
 
+def _open_ble(address: str, baud: int) -> Transport:
+    from bootwright.wire.ble import open_ble
+
+    return open_ble(address, baud)
+
+
 _OPENERS: dict[str, Callable[[str, int], Transport]] = {
     "socket": open_tcp,
     "tcp": open_tcp,
     "rfc2217": open_rfc2217,
     "udp": open_udp,
+    "ble": _open_ble,
 }
 
 
