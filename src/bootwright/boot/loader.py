@@ -278,8 +278,9 @@ def _drop_leftovers(loader: Loader, place: Place, status: Status) -> Program[Non
         status.swap_type == SwapType.REVERT or loader.requested_swap() is SwapType.REVERT
     ):
         loader.mark("clear stuck revert", status)
-        yield from loader.scramble_trailer(loader.place(PRIMARY), "clear stuck revert")
-        loader.probe.log("INF", f"Cleared image {loader.image} primary slot trailer due to stuck revert")
+        cleared = yield from loader.scramble_trailer(loader.place(PRIMARY), "clear stuck revert")
+        if cleared:
+            loader.probe.log("INF", f"Cleared image {loader.image} primary slot trailer due to stuck revert")
 
 
 def _upload_address_fault(loader: Loader, place: Place) -> Finding | None:

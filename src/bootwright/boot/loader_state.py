@@ -278,17 +278,24 @@ class Loader:
                 f"{why}: erasing {size:#x} bytes at {offset:#x} leaves {place.area.name}: assertion",
             )
 
-    def scramble_trailer(self, place: Place, why: str = "erase trailer") -> Program[None]:
-        """swap_scramble_trailer_sectors: downwards, so that the magic goes first."""
+    def scramble_trailer(self, place: Place, why: str = "erase trailer") -> Program[bool]:
+        """swap_scramble_trailer_sectors: downwards, so that the magic goes first; False where the trailer does not fit."""
         start = place.area.size - self.layout.trailer_size
         if start < 0:
+            return False
+        start -= start % self.layout.sector_size
+        return (yield from self.erase_region(place, start, place.area.size - start, why, backwards=True))
+
+    def must_scramble_trailer(self, place: Place, why: str) -> Program[None]:
+        """As every swap does it: a refusal is asserted against."""
+        done = yield from self.scramble_trailer(place, why)
+        if not done:
             raise halted(
                 "mcuboot.trailer.too_large",
                 place.area.name,
-                f"the trailer needs {self.layout.trailer_size:#x} bytes, {place.area.name} has {place.area.size:#x}",
+                f"the trailer needs {self.layout.trailer_size:#x} bytes, {place.area.name} has {place.area.size:#x}:"
+                " assertion",
             )
-        start -= start % self.layout.sector_size
-        yield from self.erase_region(place, start, place.area.size - start, why, backwards=True)
 
     def scramble_slot(self, place: Place, why: str) -> Program[None]:
         """boot_scramble_slot: the whole slot, upwards."""

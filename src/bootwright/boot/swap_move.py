@@ -143,7 +143,7 @@ def _fixup_revert(loader: Loader, status: Status) -> Program[None]:
     loader.probe.log("INF", f"Secondary image: {state.describe()}")
     if state.magic is Magic.UNSET:
         loader.mark("move: prepare revert", status)
-        yield from loader.scramble_trailer(secondary, "erase secondary trailer")
+        yield from loader.must_scramble_trailer(secondary, "erase secondary trailer")
         yield from loader.write_image_ok(secondary)
         yield from loader.write_swap_size(secondary, status.swap_size)
         yield from loader.write_magic(secondary)
@@ -157,10 +157,10 @@ def _move_up(loader: Loader, status: Status, index: int) -> Program[None]:
     if status.idx == 1:
         if status.source is not Source.PRIMARY_SLOT:
             loader.mark("move: erase primary trailer", status)
-            yield from loader.scramble_trailer(primary, "erase primary trailer")
+            yield from loader.must_scramble_trailer(primary, "erase primary trailer")
             yield from loader.status_init(primary, status)
         loader.mark("move: erase secondary trailer", status)
-        yield from loader.scramble_trailer(loader.place(SECONDARY), "erase secondary trailer")
+        yield from loader.must_scramble_trailer(loader.place(SECONDARY), "erase secondary trailer")
     loader.mark("move: move up", status)
     yield from loader.must_erase(primary, to, layout.sector_size, "erase primary")
     yield from loader.must_copy(primary, primary, offset, to, layout.sector_size, "move primary up")

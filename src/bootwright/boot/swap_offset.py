@@ -118,10 +118,10 @@ def swap_run(loader: Loader, status: Status, copy_size: int) -> Program[None]:
     if status.idx == 1:
         if status.source is not Source.PRIMARY_SLOT:
             loader.mark("offset: erase primary trailer", status)
-            yield from loader.scramble_trailer(primary, "erase primary trailer")
+            yield from loader.must_scramble_trailer(primary, "erase primary trailer")
             yield from loader.status_init(primary, status)
         loader.mark("offset: erase secondary trailer", status)
-        yield from loader.scramble_trailer(secondary, "erase secondary trailer")
+        yield from loader.must_scramble_trailer(secondary, "erase secondary trailer")
     sizes = loader.esp.read(primary.area, primary.tlv_sizes, 4) or b"\xff" * 4
     used = [_used_sectors(loader, slot, int.from_bytes(sizes[2 * slot : 2 * slot + 2], "little")) for slot in (0, 1)]
     if not _reverts(loader, status):
@@ -134,7 +134,7 @@ def swap_run(loader: Loader, status: Status, copy_size: int) -> Program[None]:
             yield from _swap_sector_back(loader, status, last - index, used)
     loader.mark("offset: erase first secondary sector", status)
     yield from loader.must_erase(secondary, 0, loader.layout.sector_size, "erase secondary")
-    yield from loader.scramble_trailer(secondary, "erase secondary trailer")
+    yield from loader.must_scramble_trailer(secondary, "erase secondary trailer")
 
 
 def _used_sectors(loader: Loader, slot: int, unprotected: int) -> int:
@@ -152,7 +152,7 @@ def _fixup_revert(loader: Loader, status: Status) -> Program[None]:
     loader.probe.log("INF", f"Secondary image: {state.describe()}")
     if state.magic is Magic.UNSET:
         loader.mark("offset: prepare revert", status)
-        yield from loader.scramble_trailer(secondary, "erase secondary trailer")
+        yield from loader.must_scramble_trailer(secondary, "erase secondary trailer")
         yield from loader.write_copy_done(secondary)
         yield from loader.status_init(secondary, status)
 

@@ -206,7 +206,7 @@ def _fill_scratch(loader: Loader, status: Status, offset: int, size: int, copy: 
         yield from loader.status_init(scratch, status)
         if not status.use_scratch:
             loader.mark("scratch 1: erase primary trailer", status)
-            yield from loader.scramble_trailer(primary, "erase primary trailer")
+            yield from loader.must_scramble_trailer(primary, "erase primary trailer")
             yield from loader.status_init(primary, status)
             loader.mark("scratch 1: erase scratch again", status)
             yield from loader.must_erase(scratch, 0, scratch.area.size, "erase scratch")
@@ -222,7 +222,7 @@ def _fill_secondary(loader: Loader, status: Status, offset: int, size: int, copy
     erase = size
     loader.mark("scratch 2: erase secondary", status)
     if status.idx == 1:
-        yield from loader.scramble_trailer(secondary, "erase secondary trailer")
+        yield from loader.must_scramble_trailer(secondary, "erase secondary trailer")
         if status.use_scratch:
             erase = (layout.first_trailer_sector(loader.image, SECONDARY) * layout.sector_size - offset) & U32
     if erase > 0:
@@ -239,7 +239,7 @@ def _fill_primary(loader: Loader, status: Status, offset: int, size: int, copy: 
     erase = size
     loader.mark("scratch 3: erase primary", status)
     if status.use_scratch:
-        yield from loader.scramble_trailer(primary, "erase primary trailer")
+        yield from loader.must_scramble_trailer(primary, "erase primary trailer")
         erase = (layout.first_trailer_sector(loader.image, PRIMARY) * layout.sector_size - offset) & U32
     if erase > 0:
         yield from loader.must_erase(primary, offset, erase, "erase primary")

@@ -1,0 +1,20 @@
+"""Layouts that nobody should build, and what the bootloader does with them."""
+
+from __future__ import annotations
+
+from tests.support.scenes import build
+
+from bootwright.boot.config import Mode
+from bootwright.boot.loader import boot_go, set_pending
+from bootwright.boot.outcome import NoImage
+from bootwright.boot.sectors import Sectors
+from bootwright.flash import drive
+
+
+def test_a_leftover_request_in_a_slot_smaller_than_its_trailer_is_left_where_it_is() -> None:
+    config = build(Mode.MOVE, slot=0x1000)
+    flash = Sectors.holding(b"\xff" * 0x12000)
+    drive(set_pending(flash, config), flash.apply)
+    before = flash.raw()
+    assert isinstance(drive(boot_go(flash, config), flash.apply), NoImage)
+    assert flash.raw() == before
