@@ -279,7 +279,7 @@ class Loader:
             )
 
     def scramble_trailer(self, place: Place, why: str = "erase trailer") -> Program[bool]:
-        """swap_scramble_trailer_sectors: downwards, so that the magic goes first; False where the trailer does not fit."""
+        """swap_scramble_trailer_sectors: downwards, magic first; False where the trailer does not fit."""
         start = place.area.size - self.layout.trailer_size
         if start < 0:
             return False
