@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.scenes import build
+from tests.support.scenes import BASE, build, signed
 
 from bootwright.boot.config import Mode
 from bootwright.boot.loader import boot_go, set_pending
@@ -14,6 +14,7 @@ from bootwright.flash import drive
 def test_a_leftover_request_in_a_slot_smaller_than_its_trailer_is_left_where_it_is() -> None:
     config = build(Mode.MOVE, slot=0x1000)
     flash = Sectors.holding(b"\xff" * 0x12000)
+    flash.load(BASE, signed(1, 0x400))
     drive(set_pending(flash, config), flash.apply)
     before = flash.raw()
     assert isinstance(drive(boot_go(flash, config), flash.apply), NoImage)
