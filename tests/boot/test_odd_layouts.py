@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.support.scenes import BASE, build, signed
 
 from bootwright.boot.config import Mode
 from bootwright.boot.loader import boot_go, set_pending
-from bootwright.boot.outcome import NoImage
+from bootwright.boot.outcome import Booted
 from bootwright.boot.sectors import Sectors
 from bootwright.flash import drive
 
@@ -17,5 +19,12 @@ def test_a_leftover_request_in_a_slot_smaller_than_its_trailer_is_left_where_it_
     flash.load(BASE, signed(1, 0x400))
     drive(set_pending(flash, config), flash.apply)
     before = flash.raw()
-    assert isinstance(drive(boot_go(flash, config), flash.apply), NoImage)
+    assert isinstance(drive(boot_go(flash, config), flash.apply), Booted)
     assert flash.raw() == before
+
+
+def test_a_request_whose_magic_would_leave_the_slot_is_refused_with_the_code_of_a_flash_error() -> None:
+    config = replace(build(Mode.OVERWRITE, slot=0x11010), max_align=32)
+    flash = Sectors.holding(b"\xff" * 0x40000)
+    assert drive(set_pending(flash, config), flash.apply) == 1
+    assert flash.raw() == b"\xff" * 0x40000

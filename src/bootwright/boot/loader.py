@@ -21,7 +21,7 @@ from bootwright.boot.validate import header_fault, read_image_size, security_cou
 from bootwright.finding import Finding, failed
 from bootwright.flash import Flash, Program
 
-EBADIMAGE, EBADVECT = 3, 4
+EFLASH, EBADIMAGE, EBADVECT = 1, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +73,39 @@ def boot_go(flash: Flash, config: BootConfig, *, probe: Probe = UNWATCHED) -> Pr
 def set_pending(flash: Flash, config: BootConfig, *, image: int = 0, permanent: bool = False) -> Program[int]:
     """boot_set_pending_multi, as an application calls it: request the secondary image for the next boot.
 
-    Returns the C function's code: 0, or 3 (BOOT_EBADIMAGE) where the trailer holds something else.
+    Returns the C function's code: 0, 3 (BOOT_EBADIMAGE) where the trailer holds something else, or 1 (BOOT_EFLASH)
+    where a trailer field leaves the slot.
     """
     loader = Loader(flash, config, UNWATCHED)
     loader.image = image
     place = loader.place(SECONDARY)
-    magic = loader.swap_state(place).magic
-    if magic is Magic.UNSET:
-        yield from loader.write_magic(place)
-        if permanent:
-            yield from loader.write_image_ok(place)
-        yield from loader.write_swap_info(place, SwapType.PERM if permanent else SwapType.TEST, image)
+    try:
+        magic = loader.swap_state(place).magic
+        if magic is Magic.UNSET:
+            yield from loader.write_magic(place)
+            if permanent:
+                yield from loader.write_image_ok(place)
+            yield from loader.write_swap_info(place, SwapType.PERM if permanent else SwapType.TEST, image)
+    except HaltError:
+        return EFLASH
     return EBADIMAGE if magic is Magic.BAD else 0
 
 
 def set_confirmed(flash: Flash, config: BootConfig, *, image: int = 0) -> Program[int]:
     """boot_set_confirmed_multi: keep the running image; without a trailer there is nothing to keep.
 
-    Returns the C function's code: 0, or 4 (BOOT_EBADVECT) where the trailer holds something else.
+    Returns the C function's code: 0, 4 (BOOT_EBADVECT) where the trailer holds something else, or 1 (BOOT_EFLASH)
+    where a trailer field leaves the slot.
     """
     loader = Loader(flash, config, UNWATCHED)
     loader.image = image
     place = loader.place(PRIMARY)
-    state = loader.swap_state(place)
-    if state.magic is Magic.GOOD and state.image_ok is Flag.UNSET:
-        yield from loader.write_image_ok(place)
+    try:
+        state = loader.swap_state(place)
+        if state.magic is Magic.GOOD and state.image_ok is Flag.UNSET:
+            yield from loader.write_image_ok(place)
+    except HaltError:
+        return EFLASH
     return EBADVECT if state.magic is Magic.BAD else 0
 
 
