@@ -5,6 +5,7 @@ from bootwright.formats.mcuboot_trailer import (
     MagicState,
     TrailerGeometry,
     UpgradeMode,
+    align_of_magic,
     boot_magic,
     decode_flag,
     decode_magic,
@@ -78,6 +79,11 @@ def test_each_alignment_has_its_own_magic_and_takes_the_others_for_bad() -> None
     assert decode_magic(b"\xff" * 16) is MagicState.UNSET
     assert boot_magic(32)[:2] == b"\x20\x00"
     assert boot_magic(32, big_endian=True)[:2] == b"\x00\x20"
+
+
+def test_a_magic_tells_the_alignment_that_it_was_written_for() -> None:
+    assert [align_of_magic(boot_magic(align)) for align in (8, 16, 32)] == [8, 16, 32]
+    assert [align_of_magic(magic) for magic in (b"", b"\xff" * 16, b"\x40\x00" + boot_magic(32)[2:])] == [None] * 3
 
 
 def test_flags_are_set_unset_or_bad() -> None:

@@ -50,6 +50,14 @@ def boot_magic(max_align: int = 8, *, big_endian: bool = False) -> bytes:
     return max_align.to_bytes(2, "big" if big_endian else "little") + MAGIC_REST
 
 
+def align_of_magic(magic: bytes) -> int | None:
+    """The BOOT_MAX_ALIGN that a magic was written for; None for what is no magic."""
+    if magic == MAGIC_ALIGN_8:
+        return 8
+    align = int.from_bytes(magic[:2], "little")
+    return align if magic[2:] == MAGIC_REST and align in (16, 32) else None
+
+
 def decode_magic(magic: bytes, max_align: int = 8, erased: int = 0xFF) -> MagicState:
     """What a build with this BOOT_MAX_ALIGN makes of a magic; another build's magic is BAD."""
     if magic == bytes([erased]) * MAGIC_SIZE:

@@ -7,10 +7,9 @@ from uuid import UUID
 
 from bootwright.formats.mcuboot_image import Image, ImageFlags, ImageVersion, Tlv, TlvType
 from bootwright.formats.mcuboot_trailer import (
-    MAGIC_ALIGN_8,
-    MAGIC_REST,
     MAGIC_SIZE,
     TrailerGeometry,
+    align_of_magic,
     decode_flag,
 )
 
@@ -49,12 +48,8 @@ def view_image(image: Image) -> View:
 
 def view_trailer(image: Image, end: int) -> View | None:
     """The trailer behind an image padded to its slot; None where there is none."""
-    magic = image.rest[-MAGIC_SIZE:]
-    if magic == MAGIC_ALIGN_8:
-        align = 8
-    elif magic[2:] == MAGIC_REST and magic[:2] in (b"\x10\x00", b"\x20\x00"):
-        align = magic[0]
-    else:
+    align = align_of_magic(image.rest[-MAGIC_SIZE:])
+    if align is None:
         return None
     geometry = TrailerGeometry(slot_size=end, max_align=align)
     start = end - len(image.rest)

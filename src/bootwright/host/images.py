@@ -25,12 +25,10 @@ from bootwright.formats.mcuboot_image import (
 from bootwright.formats.mcuboot_sign import SIGNATURE_TLVS
 from bootwright.formats.mcuboot_trailer import (
     ESPRESSIF_MAX_SECTORS,
-    MAGIC_ALIGN_8,
-    MAGIC_REST,
     MAGIC_SIZE,
     TrailerGeometry,
     UpgradeMode,
-    boot_magic,
+    align_of_magic,
     espressif_geometry,
 )
 from bootwright.formats.mcuboot_verify import BootRules, verify_image
@@ -156,8 +154,8 @@ def _how(build: Build) -> str:
 def check_trailer(data: bytes, build: Build, *, subject: str) -> tuple[Finding, ...]:
     """Say whether a padded image asks for its update in a way that the build will see."""
     image = Image.parse(data, where=subject)
-    magic = data[-MAGIC_SIZE:]
-    if not image.rest or not (magic == MAGIC_ALIGN_8 or magic[2:] == MAGIC_REST):
+    found = align_of_magic(image.rest[-MAGIC_SIZE:])
+    if found is None:
         return ()
     if len(data) != build.slot_size:
         return (
@@ -170,8 +168,7 @@ def check_trailer(data: bytes, build: Build, *, subject: str) -> tuple[Finding, 
             ),
         )
     align = build.geometry.max_align
-    if magic != boot_magic(align):
-        found = 8 if magic == MAGIC_ALIGN_8 else int.from_bytes(magic[:2], "little")
+    if found != align:
         return (
             failed(
                 "image.trailer.alignment",
