@@ -305,3 +305,23 @@ def test_nobody_to_catch_is_said() -> None:
 def test_a_port_that_never_comes_is_said() -> None:
     with pytest.raises(WireError, match="there is no port"):
         catch(lambda: Session.open("/dev/ttyNOPE"), wait_s=0.3, say=lambda _: None)
+
+
+def test_an_application_that_forgets_a_complete_upload_is_asked_for_its_list() -> None:
+    with served(primary=signed("1.0.0")) as ports, Session.open(ports.udp) as session:
+        session.negotiate()
+        answer = ports.board.datagram
+        last_offset = b"off\x19" + len(payload().data).to_bytes(2, "big")
+        lost: list[bytes] = []
+
+        def lose_the_last(data: bytes) -> bytes:
+            said = answer(data)
+            if lost or last_offset not in said:
+                return said
+            lost.append(said)
+            return b""
+
+        ports.board.datagram = lose_the_last  # type: ignore[method-assign]  # a bad moment
+        sent = send(session, payload())
+    assert sent.losses == 1
+    assert sent.findings[0].code == "smp.upload.arrived"

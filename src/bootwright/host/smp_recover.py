@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bootwright.errors import WireError
 from bootwright.finding import Finding, failed, passed, warned
-from bootwright.host.smp import Session, is_recovery
+from bootwright.host.smp import Session
 from bootwright.host.smp_upload import Payload, Sent, send, warn_of_overwriting
 from bootwright.smp import header as h
 from bootwright.smp.client import Link, write
@@ -149,8 +149,3 @@ def watch(session: Session, watch_s: float) -> Finding:
         " here, or the bootloader found nothing to boot",
         "look at the device's console",
     )
-
-
-def in_recovery(session: Session) -> bool:
-    """Whether MCUboot answers on this session."""
-    return session.run(is_recovery(session.link))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootwright.errors import FormatError, TrustError, WireError
 from bootwright.finding import Finding, Verdict, failed, overall, passed, warned
@@ -23,6 +24,9 @@ from bootwright.host.smp import Session, is_recovery, translated
 from bootwright.smp.errors import RefusedByDeviceError, SmpError, UploadError
 from bootwright.smp.messages import ImageEntry, image_list, slot_info
 from bootwright.smp.upload import Upload
+
+if TYPE_CHECKING:
+    from bootwright.smp.client import Talk
 
 HASH_TYPES = (TlvType.SHA256, TlvType.SHA384, TlvType.SHA512)
 #: the same modes by their names in bootloader.conf and in the trailer's geometry
@@ -280,6 +284,13 @@ def _send_once(
     def read_into(offset: int, view: memoryview) -> None:
         view[:] = data[offset : offset + len(view)]
 
+    def arrived() -> Talk[bool]:
+        """An application forgets an upload when it is complete; its list remembers."""
+        listed = yield from image_list(session.link)
+        return payload.image_hash is not None and any(
+            (entry.image, entry.slot, entry.hash) == (image, 1, payload.image_hash) for entry in listed
+        )
+
     upload = Upload(
         session.link,
         read_into,
@@ -289,6 +300,7 @@ def _send_once(
         upgrade=upgrade,
         resume=resume,
         progress=progress,
+        arrived=arrived,
     )
     start = time.monotonic()
     try:
