@@ -35,6 +35,7 @@ SILICON = {
     "test_load_ram_hex": "runs code in RAM",
     "test_auto_detect_virtual_port": "bridges the lines of a terminal driver, which no pty has",
     "test_highspeed_flash_virtual_port": "bridges the lines of a terminal driver, which no pty has",
+    "test_multy_burn_cmds_produce_token": "expects the revision that espefuse's own emulator states",
     "test_postpone_efuses": "asks a chip for its eFuses that has just closed its download mode",
     "test_public_api_summary_json_to_file": "needs espefuse's own emulator, which the suite makes only without a port",
     "test_public_api_batch_mode": "needs espefuse's own emulator, which the suite makes only without a port",
