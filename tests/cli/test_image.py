@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tests.support.keys import key_of
 from bootwright.formats.esp_image import Segment
 from bootwright.formats.keys import KeyType
 from bootwright.formats.load_header import make_application
-from bootwright.formats.mcuboot_image import Image, TlvType
+from bootwright.formats.mcuboot_image import Image, Tlv, TlvType
 
 Words = list[str | Path]
 PAYLOAD = (
@@ -316,3 +317,73 @@ def test_intel_hex_goes_in_and_out(folder: Path) -> None:
     assert address == 0x42000000 - 32
     assert Image.parse(data).payload == PAYLOAD
     assert run_cli("image", "verify", folder / "out.hex", "-k", folder / "ed25519.pub").code == 0
+
+
+def test_show_reads_the_trailer_of_a_padded_image(folder: Path) -> None:
+    build = ["--slot-size", "128K", "--flash-encryption"]
+    out = sign(folder, *build, "--pad", "confirm")
+    trailer = json.loads(run_cli("image", "show", out, "--json").out)["image"]["trailer"]
+    assert trailer == {
+        "slot_size": 128 << 10,
+        "max_align": 32,
+        "image_ok": "set",
+        "copy_done": "unset",
+        "swap_info": "unset",
+    }
+    assert "trailer for alignment 32, image_ok set" in run_cli("image", "show", out).out
+    data = bytearray(sign(folder, "--slot-size", "128K", "--pad", "test").read_bytes())
+    data[-40], data[-32] = 0x12, 0x00
+    out.write_bytes(data)
+    trailer = json.loads(run_cli("image", "show", out, "--json").out)["image"]["trailer"]
+    assert (trailer["swap_info"], trailer["copy_done"], trailer["image_ok"]) == ("test", "bad", "unset")
+
+
+def test_show_reads_big_endian_images_and_odd_values(folder: Path) -> None:
+    out = sign(
+        folder, "--big-endian", "--depends-on", "1:2.0", "--security-counter", "258", "--load-addr", "0x40000000"
+    )
+    view = json.loads(run_cli("image", "show", out, "--json").out)["image"]
+    assert (view["byte_order"], view["header"]["flags"]) == ("big", ["RAM_LOAD"])
+    assert {row["name"]: row.get("meaning") for row in view["tlvs"]}["SEC_CNT"] == "258"
+    assert {row["name"]: row.get("meaning") for row in view["tlvs"]}["DEPENDENCY"] == "image 1 of at least 2.0.0+0"
+    assert ", big-endian" in run_cli("image", "show", out).out
+    odd = Image.parse(sign(folder).read_bytes())
+    strange = tuple(Tlv(type_, b"\xff") for type_ in (TlvType.BOOT_RECORD, TlvType.SEC_CNT, TlvType.UUID_VID, 0x40))
+    out.write_bytes(replace(odd, unprotected=strange, rest=b"tail").pack())
+    view = json.loads(run_cli("image", "show", out, "--json").out)["image"]
+    assert [row.get("meaning") for row in view["tlvs"]] == [None] * 4
+    assert "end of the file: 4 bytes behind the image" in run_cli("image", "show", out).out
+
+
+def test_the_help_groups_the_options_of_sign(folder: Path) -> None:
+    said = run_cli("image", "sign", "--help").out
+    at = [said.index(title) for title in ("Who signs", "The bootloader's build", "The image:", "Other ports", "More:")]
+    assert at == sorted(at)
+    assert said.index("--encrypt-for") > said.index("Other ports")
+
+
+def test_a_vendor_and_values_from_files_go_in(folder: Path) -> None:
+    (folder / "value").write_bytes(b"from a file")
+    out = sign(folder, "--tlv", f"0xa1=@{folder / 'value'}", "--tlv", "0xa2=text")
+    image = Image.parse(out.read_bytes())
+    assert [tlv.data for tlv in image.protected or ()] == [b"from a file", b"text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--conf", "{}/boot.conf", "--mode", "move"], "--conf says it all"),
+        (["--slot-size", "0"], "found 0, expected a size"),
+        (["--clear", "--slot-size", "64K"], "--clear needs --encrypt-for"),
+        (["--public-key", "{}/ed25519.pub"], "--public-key goes with --signature and --to-sign"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(folder: Path, words: list[str], sentence: str) -> None:
+    words = [word.replace("{}", str(folder)) for word in words]
+    done = run_cli("image", "sign", folder / "app.bin", folder / "x", "-v", "1", "-k", folder / "ed25519.pem", *words)
+    assert (done.code, sentence in done.err) == (2, True)
+
+
+def test_fits_needs_to_know_the_build(folder: Path) -> None:
+    done = run_cli("image", "fits", sign(folder))
+    assert (done.code, "what fits follows from the bootloader's build" in done.err) == (2, True)
