@@ -51,7 +51,10 @@ def info_command(context: click.Context, file: Path, as_json: bool) -> None:
 def verify_command(
     context: click.Context, file: Path, chip_name: str | None, revision: str | None, as_json: bool
 ) -> None:
-    """Say whether a loader would take the image in FILE: magic, chip, segments, checksum, hash."""
+    """Say whether a loader would take the image in FILE.
+
+    It checks magic, segments, chip, revision, checksum and hash.
+    """
     from bootwright.chips.chip import load_chip
     from bootwright.formats.esp_image import verify_esp_image
     from bootwright.host.files import read_bytes
@@ -96,7 +99,7 @@ def make_command(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Make an image from an ELF file, as esptool's elf2image does."""
+    """Make an image from an ELF file, as elf2image does."""
     from bootwright.chips.memory import image_target
     from bootwright.formats.esp_elf import ElfOptions, image_from_elf
     from bootwright.formats.esp_image import EspImage, SpiMode
@@ -130,7 +133,10 @@ def make_command(
 def load_header_command(
     context: click.Context, file: Path, header_size: int, chip_name: str | None, as_json: bool
 ) -> None:
-    """Say whether MCUboot's loader would start the application in FILE, an MCUboot image of the Espressif port."""
+    """Say whether MCUboot's loader would start FILE.
+
+    FILE is an MCUboot image of an application for the Espressif port, or a slot that holds one.
+    """
     from bootwright.chips.memory import loader_memory
     from bootwright.formats.load_header import LoadHeader, verify_load_header
     from bootwright.host.files import read_bytes

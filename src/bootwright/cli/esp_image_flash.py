@@ -31,7 +31,7 @@ def merge_command(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Merge FILEs, each given with its flash ADDRESS, into one image."""
+    """Merge files, each with its flash address, into one."""
     from bootwright.formats.flash_image import Part
     from bootwright.host.files import read_bytes, write_file
     from bootwright.host.flash_files import merge_parts
@@ -62,7 +62,10 @@ def merge_command(
 def split_command(
     context: click.Context, file: Path, folder: Path, table: Path | None, base: int, as_json: bool
 ) -> None:
-    """Split FILE, raw, Intel HEX or UF2, into a file for each part: along a table, or wherever sectors are erased."""
+    """Split an image of a flash into its parts.
+
+    FILE is raw, Intel HEX or UF2. A raw one is cut along --table, or wherever whole sectors are erased.
+    """
     from bootwright.host.files import read_bytes, write_file
     from bootwright.host.flash_files import part_name, split_parts
 

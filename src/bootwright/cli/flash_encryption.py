@@ -48,7 +48,10 @@ def flash_encryption() -> None:
 @json_option
 @click.pass_context
 def keygen_command(context: click.Context, file: Path, chip_name: str | None, bits: str | None, as_json: bool) -> None:
-    """Make a key and write it to FILE, for its owner's eyes only; it is burned as it is."""
+    """Make a flash-encryption key.
+
+    It is written to FILE, for its owner's eyes only, and burned as it is.
+    """
     import secrets
 
     from bootwright.chips.chip import load_chip
@@ -94,7 +97,7 @@ def encrypt_command(
     file: Path,
     as_json: bool,
 ) -> None:
-    """Encrypt FILE as a chip does that stores it at --address."""
+    """Encrypt FILE for its address in flash."""
     from bootwright.host.encrypting import encrypt_once, fill_up
     from bootwright.host.files import read_bytes, write_file
 
@@ -122,7 +125,10 @@ def decrypt_command(
     file: Path,
     as_json: bool,
 ) -> None:
-    """Decrypt FILE, read from flash at --address. There is no integrity tag: a wrong key gives garbage."""
+    """Decrypt FILE, which was read from flash.
+
+    There is no integrity tag: a wrong key or address gives garbage.
+    """
     from bootwright.host.files import read_bytes, write_file
 
     scheme = _scheme(key_file, chip_name, algorithm, crypt_config)
@@ -152,7 +158,10 @@ def reencrypt_command(
     file: Path,
     as_json: bool,
 ) -> None:
-    """Turn FILE, ciphertext of one key and address, into ciphertext of another; no plaintext is written."""
+    """Turn FILE into ciphertext of another key or address.
+
+    No plaintext is written.
+    """
     from bootwright.formats.esp_flash_scheme import reencrypt
     from bootwright.host.files import read_bytes, write_file
 
@@ -179,7 +188,10 @@ def detect_command(
     file: Path,
     as_json: bool,
 ) -> None:
-    """Say what FILE is: plaintext, ciphertext, and of which key, address or mistake."""
+    """Say what the bytes of FILE are.
+
+    Plaintext, ciphertext, and of which key, for which address, by which mistake.
+    """
     from bootwright.chips.chip import load_chip
     from bootwright.formats.esp_flash_detect import Key
     from bootwright.host.encrypting import what_is

@@ -45,7 +45,10 @@ def check_command(
     secure_boot: str | None,
     as_json: bool,
 ) -> None:
-    """Show the table in FILE, text or binary, and say which rules it breaks."""
+    """Show a table and the rules that it breaks.
+
+    FILE is text or binary.
+    """
     from bootwright.formats.esp_partition_rules import verify_partitions
     from bootwright.host.partitions import load_table
 
@@ -79,7 +82,10 @@ def convert_command(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Turn the table in FILE from text to binary, or back; a table that breaks a rule is not converted to binary."""
+    """Turn a table from text to binary, or back.
+
+    A text that breaks a rule is not made into a binary table.
+    """
     from bootwright.host.files import write_file
     from bootwright.host.partitions import convert_table
 
@@ -97,7 +103,7 @@ def convert_command(
 @json_option
 @click.pass_context
 def find_command(context: click.Context, file: Path, name: str, table_offset: int, as_json: bool) -> None:
-    """Show where partition NAME of the table in FILE lies: offset and size, for scripts."""
+    """Show where a partition lies: offset and size."""
     from bootwright.host.partitions import load_table
 
     found = load_table(file, table_offset=table_offset).find(name)
@@ -115,7 +121,10 @@ def find_command(context: click.Context, file: Path, name: str, table_offset: in
 def otadata_command(
     context: click.Context, file: Path, slots: int, choose: int | None, output: Path | None, as_json: bool
 ) -> None:
-    """Show which slot the otadata in FILE boots, or choose another; a FILE that is not there counts as erased."""
+    """Show which slot boots, or choose another.
+
+    FILE holds the two sectors of otadata; with --choose, one that is not there counts as erased.
+    """
     from bootwright.formats.esp_otadata import OtaData, choose_slot, erased_otadata, verify_otadata
     from bootwright.host.files import read_bytes, write_file
 
@@ -135,7 +144,10 @@ def otadata_command(
 @json_option
 @click.pass_context
 def nvs_keys_command(context: click.Context, hmac_key: Path | None, output: Path, as_json: bool) -> None:
-    """Make the keys that encrypt NVS, from the system's randomness or an HMAC key, as an nvs_keys partition."""
+    """Make the keys that encrypt NVS.
+
+    They come from the system's randomness or from an HMAC key, and are written as an nvs_keys partition.
+    """
     import secrets
 
     from bootwright.errors import RefusedError

@@ -39,7 +39,10 @@ secure_boot.add_command(v1)
 def keygen_command(
     context: click.Context, file: Path, scheme: str | None, chip_name: str | None, as_json: bool
 ) -> None:
-    """Make a signing key and write it to FILE, for its owner's eyes only."""
+    """Make a signing key.
+
+    It is written to FILE, for its owner's eyes only.
+    """
     from bootwright.errors import RefusedError, SiliconError
     from bootwright.formats.keys import KeyType, generate_key
     from bootwright.host.files import write_secret
@@ -84,7 +87,10 @@ def sign_command(
     file: Path,
     as_json: bool,
 ) -> None:
-    """Pad the image in FILE to whole sectors and put a signature sector behind it."""
+    """Sign the image in FILE.
+
+    It is filled up to whole sectors, and a signature sector put behind it.
+    """
     from bootwright.host.encrypting import scheme_for
     from bootwright.host.files import read_bytes, write_file
     from bootwright.host.keys import load_signer
@@ -133,7 +139,10 @@ def verify_command(
     file: Path,
     as_json: bool,
 ) -> None:
-    """Say whether a chip that trusts these keys accepts the signed image in FILE; without any, whether it is whole."""
+    """Say whether a chip accepts the signed image in FILE.
+
+    The chip trusts the keys given; without any, only the signature itself is checked.
+    """
     from bootwright.formats.esp_signature_block import key_digest_v2
     from bootwright.host.files import read_bytes
     from bootwright.host.keys import load_public
@@ -171,7 +180,10 @@ def info_command(context: click.Context, file: Path, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def digest_command(context: click.Context, key: str, chip_name: str | None, output: Path | None, as_json: bool) -> None:
-    """Digest KEY, public or private, as the chip's eFuses hold it."""
+    """Digest a key as the chip's eFuses hold it.
+
+    KEY is public or private.
+    """
     from bootwright.host.files import write_file
     from bootwright.host.keys import load_public
     from bootwright.host.secure_boot import eligible_digest
@@ -206,7 +218,10 @@ def public_key_command(context: click.Context, key: str, output: Path, as_json: 
 @json_option
 @click.pass_context
 def prepare_command(context: click.Context, output: Path, file: Path, as_json: bool) -> None:
-    """Write what a signer elsewhere must sign: FILE filled up to whole sectors; show its hashes."""
+    """Write the bytes that a signer elsewhere must sign.
+
+    They are FILE filled up to whole sectors; their hashes are shown.
+    """
     from bootwright.formats.esp_signature_block import image_digest
     from bootwright.host.files import read_bytes, write_file
     from bootwright.host.secure_boot import bytes_to_sign
@@ -241,7 +256,10 @@ def attach_command(
     file: Path,
     as_json: bool,
 ) -> None:
-    """Put signatures that were made elsewhere behind FILE; each is verified first."""
+    """Put signatures made elsewhere behind FILE.
+
+    Each is verified before anything is written.
+    """
     from bootwright.formats.esp_secure_boot import signature_sector
     from bootwright.formats.esp_signature_block import make_block
     from bootwright.host.files import read_bytes, write_file

@@ -16,7 +16,10 @@ block2_option = click.option("--key", "-k", "key_file", type=FILE, required=True
 
 @click.group("v1")
 def v1() -> None:
-    """Secure Boot version 1: digests of bootloaders, signatures of applications; for the ESP32 only."""
+    """Secure Boot version 1, for the ESP32 only.
+
+    Digests of bootloaders, signatures of applications.
+    """
 
 
 @v1.command("digest")
@@ -29,7 +32,10 @@ def v1() -> None:
 def digest_command(
     context: click.Context, key_file: Path, iv_file: Path | None, output: Path, file: Path, as_json: bool
 ) -> None:
-    """Digest the bootloader in FILE and write digest and bootloader as one file for flash address 0."""
+    """Digest the bootloader in FILE.
+
+    Digest and bootloader are written as one file for flash address 0.
+    """
     import secrets
 
     from bootwright.formats.esp_secure_boot_v1 import IV_SIZE, bootloader_with_digest
@@ -50,7 +56,10 @@ def digest_command(
 @json_option
 @click.pass_context
 def check_digest_command(context: click.Context, key_file: Path, file: Path, as_json: bool) -> None:
-    """Say whether the digest at the start of FILE, a plaintext flash from address 0 on, fits its bootloader."""
+    """Say whether a digest fits its bootloader.
+
+    FILE is a plaintext flash from address 0 on: it starts with the digest.
+    """
     from bootwright.formats.esp_secure_boot_v1 import verify_digest_v1
     from bootwright.host.files import read_bytes
 
@@ -90,7 +99,7 @@ def sign_command(context: click.Context, key: str, output: Path, file: Path, as_
 @json_option
 @click.pass_context
 def verify_command(context: click.Context, key: str, file: Path, as_json: bool) -> None:
-    """Say whether a bootloader that was built with this key starts FILE."""
+    """Say whether a bootloader with this key starts FILE."""
     from bootwright.formats.esp_secure_boot_v1 import verify_v1
     from bootwright.host.files import read_bytes
     from bootwright.host.keys import load_public
@@ -106,7 +115,10 @@ def verify_command(context: click.Context, key: str, file: Path, as_json: bool) 
 @json_option
 @click.pass_context
 def reflash_key_command(context: click.Context, bits: str, key: str, output: Path, as_json: bool) -> None:
-    """Write the key for BLOCK2 that belongs to the signing KEY of a reflashable bootloader."""
+    """Write the key for BLOCK2 of a reflashable bootloader.
+
+    It follows from the signing KEY.
+    """
     from bootwright.formats.esp_secure_boot_v1 import reflashable_key
     from bootwright.host.files import write_secret
     from bootwright.host.keys import load_private
@@ -123,7 +135,10 @@ def reflash_key_command(context: click.Context, bits: str, key: str, output: Pat
 @json_option
 @click.pass_context
 def public_key_command(context: click.Context, key: str, output: Path, as_json: bool) -> None:
-    """Write the 64 raw bytes of KEY's public half, as bootloaders embed them."""
+    """Write the 64 raw bytes that bootloaders embed.
+
+    They are the public half of KEY.
+    """
     from bootwright.formats.esp_secure_boot_v1 import raw_public_key
     from bootwright.host.files import write_file
     from bootwright.host.keys import load_public
