@@ -12,6 +12,7 @@ from bootwright.chips.chip import CHIP_NAMES
 from bootwright.chips.memory import image_target
 from bootwright.errors import BootwrightError
 from bootwright.formats.esp_elf import ElfOptions, image_from_elf
+from bootwright.formats.esp_elf_ram_only import ram_only_image_from_elf
 from bootwright.formats.esp_image import AppDesc, SpiMode, verify_esp_image
 
 XTENSA_CHIPS = ("esp32", "esp32s2", "esp32s3")
@@ -69,7 +70,7 @@ def test_sections_are_chosen_joined_and_placed_as_elf2image_does(chip: str, tmp_
     target = image_target(chip)
     frequency = next(iter(target.flash_frequencies))
 
-    @settings(max_examples=8)
+    @settings(max_examples=5)
     @given(elf=elves(chip), by_segments=st.booleans(), secure=st.booleans())
     def same(elf: bytes, by_segments: bool, secure: bool) -> None:
         flags = ["--flash-mode", "dio", "--flash-size", "4MB", "--flash-freq", frequency]
@@ -88,6 +89,30 @@ def test_sections_are_chosen_joined_and_placed_as_elf2image_does(chip: str, tmp_
             assert all(finding.verdict != "fail" for finding in verify_esp_image(made, chip_id=target.chip_id))
 
     same()
+
+
+@pytest.mark.parametrize("chip", ["esp32", "esp32c3", "esp32c6", "esp32p4"])
+def test_ram_only_images_are_elf2images(chip: str, tmp_path: Path) -> None:
+    target = image_target(chip)
+
+    def made(elf: bytes) -> bytes | None:
+        try:
+            return ram_only_image_from_elf(elf, target, ElfOptions(spi_mode=SpiMode.QIO, flash_size="1MB"))
+        except BootwrightError:
+            return None
+
+    @settings(max_examples=4)
+    @given(elf=elves(chip))
+    def same(elf: bytes) -> None:
+        assert made(elf) == esptool(tmp_path, chip, elf, "--ram-only-header")
+
+    same()
+    start = next(one for one in target.borders if one > 0x3F00_0000 and not target.is_flash(one))
+    aligned = [Section("a", start, b"12345"), Section("b", start + 64, b"67", alignment=64)]
+    aligned.append(Section(".flash.text", target.flash[-1].start + 0x30, b"code" * 99))
+    elf = make_elf(start, aligned, machine=XTENSA if chip in XTENSA_CHIPS else RISC_V)
+    assert made(elf) is not None
+    assert made(elf) == esptool(tmp_path, chip, elf, "--ram-only-header")
 
 
 APPLICATION = make_elf(

@@ -16,7 +16,7 @@ IMAGE = make_bootloader_image(5, size=0x1230)
 def place(tmp_path: Path) -> Path:
     (tmp_path / "image").write_bytes(IMAGE)
     description = AppDesc(version=b"1.2".ljust(32, b"\0"), project_name=b"demo".ljust(32, b"\0")).pack()
-    sections = [Section(".flash.appdesc", 0x3C00_0020, description), Section(".iram0.text", 0x4038_0000, b"code" * 50)]
+    sections = [Section(".flash.appdesc", 0x3C00_0020, description), Section(".iram0.text", 0x4038_0000, b"code" * 25)]
     (tmp_path / "app.elf").write_bytes(make_elf(0x4038_0000, sections))
     return tmp_path
 
@@ -43,6 +43,11 @@ def test_options_of_the_image_reach_it(place: Path) -> None:
     assert (image.header.spi_mode, image.hash) == (0, None)
     answer(place, "esp-image make app.elf --chip esp32c3 --secure-pad 2 -o padded.bin")
     assert (place / "padded.bin").stat().st_size % 0x10000 == 0
+    answer(place, "esp-image make app.elf --chip esp32c3 --ram-only -o ram.bin")
+    image = EspImage.parse((place / "ram.bin").read_bytes())
+    assert [one.load_addr for one in image.segments] == [0x4038_0000]
+    assert AppDesc.MAGIC.to_bytes(4, "little") in image.trailing
+    complaint(place, "esp-image make app.elf --chip esp32c3 --ram-only --secure-pad 2 -o x.bin", code=3)
 
 
 def test_a_damaged_image_is_not_accepted(place: Path) -> None:

@@ -19,6 +19,7 @@ class Section:
     address: int
     data: bytes
     kind: int = PROGBITS
+    alignment: int = 4
 
 
 def make_elf(entry: int, sections: Sequence[Section], *, machine: int = RISC_V) -> bytes:
@@ -32,8 +33,8 @@ def make_elf(entry: int, sections: Sequence[Section], *, machine: int = RISC_V) 
     for section, name in zip(sections, offsets, strict=False):
         stored = b"" if section.kind == NOBITS else section.data
         size, where = len(section.data), at + len(body)
-        programs += _PROGRAM.pack(1, where, section.address, section.address, len(stored), size, 5, 4)
-        headers += _SECTION.pack(name, section.kind, 6, section.address, where, size, 0, 0, 4, 0)
+        programs += _PROGRAM.pack(1, where, section.address, section.address, len(stored), size, 5, section.alignment)
+        headers += _SECTION.pack(name, section.kind, 6, section.address, where, size, 0, 0, section.alignment, 0)
         body += stored
     headers += _SECTION.pack(offsets[-1], STRTAB, 0, 0, at + len(body), len(names), 0, 0, 1, 0)
     body += names

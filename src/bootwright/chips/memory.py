@@ -26,6 +26,7 @@ def image_target(name: str) -> ImageTarget:
     return ImageTarget(
         title=chip.title,
         chip_id=chip.chip_id,
+        bootloader_offset=chip.bootloader_offset,
         flash=tuple(range(start, end) for start, end in row["flash"]),
         borders=tuple(row["borders"]),
         mmu_page_sizes=tuple(row["mmu_page_sizes"]),

@@ -79,6 +79,7 @@ def verify_command(
 @click.option("--secure-pad", type=click.Choice(["1", "2"]), help="End on a page, for this version of Secure Boot.")
 @click.option("--no-hash", is_flag=True, help="Append no SHA-256.")
 @click.option("--segments", is_flag=True, help="Take program headers instead of sections.")
+@click.option("--ram-only", is_flag=True, help="Let the ROM see the segments in RAM only; no hash is appended.")
 @click.option("--mmu-page-size", callback=number, help="Otherwise what the application's description says.")
 @output_option
 @json_option
@@ -95,6 +96,7 @@ def make_command(
     secure_pad: str | None,
     no_hash: bool,
     segments: bool,
+    ram_only: bool,
     mmu_page_size: int | None,
     output: Path,
     as_json: bool,
@@ -102,6 +104,7 @@ def make_command(
     """Make an image from an ELF file, as elf2image does."""
     from bootwright.chips.memory import image_target
     from bootwright.formats.esp_elf import ElfOptions, image_from_elf
+    from bootwright.formats.esp_elf_ram_only import ram_only_image_from_elf
     from bootwright.formats.esp_image import EspImage, SpiMode
     from bootwright.host.files import read_bytes, write_file
 
@@ -117,7 +120,8 @@ def make_command(
         by_segments=segments,
         mmu_page_size=mmu_page_size,
     )
-    made = image_from_elf(read_bytes(elf, what="ELF file"), image_target(chip_name), options, where=str(elf))
+    make = ram_only_image_from_elf if ram_only else image_from_elf
+    made = make(read_bytes(elf, what="ELF file"), image_target(chip_name), options, where=str(elf))
     write_file(output, made)
     details = {"output": str(output), "bytes": len(made), **_details(EspImage.parse(made))}
     text = f"{output}: {len(made):#x} bytes"

@@ -35,7 +35,7 @@ ELF_SHA256_OFFSET = 0xB0  #: in the file: behind the header of the first segment
 DEFAULT_PAGE = 0x10000
 _LOADED = ("SHT_PROGBITS", "SHT_INIT_ARRAY", "SHT_FINI_ARRAY", "SHT_PREINIT_ARRAY")
 _SHORT_PAGE = 0x24  #: an ESP32 bootloader does not map a last page with fewer bytes than this
-_HEADER = SegmentHeader.size()
+HEADER_SIZE = SegmentHeader.size()
 #: behind the checksum, up to the end of a page: hash and signature (version 1), or the hash alone (version 2)
 _SECURE_TAILS = {1: HASH_SIZE + 4 + 64 + 12, 2: HASH_SIZE}
 
@@ -50,6 +50,7 @@ class ImageTarget:
     borders: tuple[int, ...]  #: addresses at which one memory ends and another begins
     mmu_page_sizes: tuple[int, ...]  #: one, where it cannot be chosen
     flash_frequencies: Mapping[str, int] = field(default_factory=dict)  #: name → code in the header
+    bootloader_offset: int = 0  #: where in flash an image lies that the ROM loads
     fills_last_page: bool = False  #: keep the last page of mapped flash from being nearly empty
 
     def is_flash(self, address: int) -> bool:
@@ -80,15 +81,17 @@ class ElfOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class Piece:
     """A section, or several that adjoin."""
 
     name: str
     address: int
     data: bytes
+    alignment: int = 1  #: of the section, by its header
 
     @property
     def end(self) -> int:
+        """The first address behind it."""
         return self.address + len(self.data)
 
 
@@ -100,22 +103,27 @@ def image_from_elf(elf: bytes, target: ImageTarget, options: ElfOptions | None =
         SiliconError: a page size or a flash frequency that the chip does not have.
     """
     chosen = options or ElfOptions()
-    entry, pieces = _read_elf(elf, where, by_segments=chosen.by_segments)
-    page = _page_size(pieces, target, chosen)
-    digest_at = chosen.elf_sha256_offset
-    if digest_at is None and any(APP_DESC_SECTION in one.name and target.is_flash(one.address) for one in pieces):
-        digest_at = ELF_SHA256_OFFSET
-    merged = _merge(pieces, target)
+    entry, sections, loaded = read_elf(elf, where)
+    pieces = loaded if chosen.by_segments else sections
+    page = choose_page_size(sections, target, chosen)
+    digest_at = elf_hash_offset(pieces, target, chosen)
+    merged = merge_pieces(pieces, target)
     segments = list(_place(merged, target, page, where))
     if chosen.secure_pad is not None:
         segments.append(_secure_padding(segments, page, chosen))
     if digest_at is not None:
-        segments = _with_elf_hash(segments, digest_at, hashlib.sha256(elf).digest(), where)
-    image = make_image(_header(entry, target, chosen), segments).pack()
+        segments = with_elf_hash(segments, EspImageHeader.size(), digest_at, hashlib.sha256(elf).digest(), where)
+    image = make_image(make_header(entry, target, chosen), segments).pack()
     return image + b"\xff" * (-len(image) % (chosen.pad_to_size or 1))
 
 
-def _header(entry: int, target: ImageTarget, options: ElfOptions) -> EspImageHeader:
+def make_header(entry: int, target: ImageTarget, options: ElfOptions) -> EspImageHeader:
+    """The header, with no segment counted yet.
+
+    Raises:
+        FormatError: no such flash size.
+        SiliconError: the chip has no such flash frequency.
+    """
     if options.flash_size not in FLASH_SIZES:
         raise FormatError(
             f"flash size: found {options.flash_size!r}, expected one of {', '.join(FLASH_SIZES)}", "choose one of these"
@@ -139,7 +147,12 @@ def _header(entry: int, target: ImageTarget, options: ElfOptions) -> EspImageHea
     )
 
 
-def _read_elf(data: bytes, where: str, *, by_segments: bool) -> tuple[int, list[_Piece]]:
+def read_elf(data: bytes, where: str) -> tuple[int, list[Piece], list[Piece]]:
+    """The entry address and everything that is loaded, in the ELF's order: by its sections, and by its segments.
+
+    Raises:
+        FormatError: no ELF of an Espressif core, or nothing to load in it.
+    """
     from elftools.common.exceptions import ELFError
     from elftools.construct import ConstructError
     from elftools.elf.elffile import ELFFile
@@ -154,29 +167,36 @@ def _read_elf(data: bytes, where: str, *, by_segments: bool) -> tuple[int, list[
                 f"{' or '.join(MACHINES.values())}",
                 "build with the toolchain of an Espressif chip",
             )
-        rows = _segments(elf) if by_segments else _sections(elf)
-        pieces = [_Piece(name, address, content + bytes(-len(content) % 4)) for name, address, content in rows]
+        sections, loaded = (
+            [Piece(name, at, content + bytes(-len(content) % 4), align) for name, at, content, align in rows]
+            for rows in (_sections(elf), _segments(elf))
+        )
     except (ELFError, ConstructError, UnicodeDecodeError, OverflowError, ValueError, KeyError, TypeError) as error:
         reason = str(error) or type(error).__name__
         raise FormatError(f"{where}: found no ELF that can be read ({reason})", "build the ELF again") from None
-    if not pieces:
+    if not sections and not loaded:
         raise FormatError(f"{where}: found nothing that is loaded, expected sections with an address", "link it first")
-    return entry, pieces
+    return entry, sections, loaded
 
 
-def _sections(elf: object) -> Iterator[tuple[str, int, bytes]]:
+def _sections(elf: object) -> Iterator[tuple[str, int, bytes, int]]:
     for section in elf.iter_sections():  # type: ignore[attr-defined]  # pyelftools has no types
         if section["sh_type"] in _LOADED and section["sh_addr"] and section["sh_size"]:
-            yield section.name, section["sh_addr"], section.data()
+            yield section.name, section["sh_addr"], section.data(), section["sh_addralign"]
 
 
-def _segments(elf: object) -> Iterator[tuple[str, int, bytes]]:
+def _segments(elf: object) -> Iterator[tuple[str, int, bytes, int]]:
     for segment in elf.iter_segments():  # type: ignore[attr-defined]  # pyelftools has no types
         if segment["p_type"] == "PT_LOAD" and segment["p_paddr"] and segment["p_filesz"]:
-            yield "PHDR", segment["p_paddr"], segment.data()
+            yield "PHDR", segment["p_paddr"], segment.data(), segment["p_align"]
 
 
-def _page_size(pieces: list[_Piece], target: ImageTarget, options: ElfOptions) -> int:
+def choose_page_size(sections: list[Piece], target: ImageTarget, options: ElfOptions) -> int:
+    """The page size that was asked for, or that the application's description says or shows.
+
+    Raises:
+        SiliconError: the chip has no such page size.
+    """
     sizes = target.mmu_page_sizes
     if options.mmu_page_size is not None:
         if options.mmu_page_size not in sizes:
@@ -186,7 +206,7 @@ def _page_size(pieces: list[_Piece], target: ImageTarget, options: ElfOptions) -
                 "leave it out, or choose one of these",
             )
         return options.mmu_page_size
-    described = next((one for one in pieces if APP_DESC_SECTION in one.name and target.is_flash(one.address)), None)
+    described = next((one for one in sections if APP_DESC_SECTION in one.name and target.is_flash(one.address)), None)
     if len(sizes) == 1 or described is None or len(described.data) < AppDesc.size():
         return DEFAULT_PAGE
     description = AppDesc.parse(described.data)
@@ -194,63 +214,73 @@ def _page_size(pieces: list[_Piece], target: ImageTarget, options: ElfOptions) -
         return DEFAULT_PAGE
     if description.mmu_page_size:  # said since ESP-IDF 5.4; before, it shows in where the description lies
         return 1 << description.mmu_page_size
-    start = described.address - EspImageHeader.size() - _HEADER
+    start = described.address - EspImageHeader.size() - HEADER_SIZE
     return next((size for size in reversed(sizes) if start % size == 0), DEFAULT_PAGE)
 
 
-def _merge(pieces: list[_Piece], target: ImageTarget) -> list[_Piece]:
+def merge_pieces(pieces: list[Piece], target: ImageTarget) -> list[Piece]:
     """Join sections that follow each other in the ELF and in one memory; gaps stay, they may be left out on purpose."""
-    merged: list[list[_Piece]] = []
+    merged: list[list[Piece]] = []
     for piece in pieces:
         last = merged[-1][-1] if merged else None
         if last and piece.address == last.end and target.memory(piece.address) == target.memory(last.address):
             merged[-1].append(piece)
         else:
             merged.append([piece])
-    return [_Piece(group[0].name, group[0].address, b"".join(one.data for one in group)) for group in merged]
+    return [Piece(group[0].name, group[0].address, b"".join(one.data for one in group)) for group in merged]
 
 
-def _place(pieces: list[_Piece], target: ImageTarget, page: int, where: str) -> Iterator[Segment]:
+def _place(pieces: list[Piece], target: ImageTarget, page: int, where: str) -> Iterator[Segment]:
     """Mapped flash in order of its addresses, each where its page wants it; RAM fills the room before."""
     ordered = sorted(pieces, key=lambda piece: piece.address)
-    flash = _first([one for one in ordered if target.is_flash(one.address)], APP_DESC_SECTION)
-    ram = _first([one for one in ordered if not target.is_flash(one.address)], BOOTLOADER_DESC_SECTION)
-    _check_pages(flash, page, where)
+    flash = first_by_name([one for one in ordered if target.is_flash(one.address)], APP_DESC_SECTION)
+    ram = first_by_name([one for one in ordered if not target.is_flash(one.address)], BOOTLOADER_DESC_SECTION)
+    check_pages(flash, page, where)
     at = EspImageHeader.size()
     for piece in flash:
         while missing := _room_before(at, piece.address, page):
-            if ram and missing > _HEADER:
+            if ram and missing > HEADER_SIZE:
                 filler = Segment(ram[0].address, ram[0].data[:missing])
-                rest = _Piece(ram[0].name, ram[0].address + missing, ram[0].data[missing:])
+                rest = Piece(ram[0].name, ram[0].address + missing, ram[0].data[missing:])
                 ram[:1] = [rest] if rest.data else []
             else:
                 filler = Segment(0, bytes(missing))
-            at += _HEADER + len(filler.data)
+            at += HEADER_SIZE + len(filler.data)
             yield filler
-        data = piece.data
-        if target.fills_last_page and (over := (at + _HEADER + len(data)) % page) < _SHORT_PAGE:
-            data += bytes(_SHORT_PAGE - over)
-        at += _HEADER + len(data)
-        yield _checked(Segment(piece.address, data), where)
+        data = piece.data + bytes(short_page_fill(at, len(piece.data), target, page))
+        at += HEADER_SIZE + len(data)
+        yield checked_size(Segment(piece.address, data), where)
     for piece in ram:
-        yield _checked(Segment(piece.address, piece.data), where)
+        yield checked_size(Segment(piece.address, piece.data), where)
 
 
-def _first(pieces: list[_Piece], name: str) -> list[_Piece]:
-    """The section of this name to the front: loaders look for descriptions at the start of the file."""
-    return sorted(pieces, key=lambda piece: piece.name != name)
+def short_page_fill(at: int, size: int, target: ImageTarget, page: int) -> int:
+    """Bytes that keep the last page of a mapped segment, whose header is at `at`, from being nearly empty."""
+    over = (at + HEADER_SIZE + size) % page
+    return _SHORT_PAGE - over if target.fills_last_page and over < _SHORT_PAGE else 0
+
+
+def first_by_name(pieces: list[Piece], name: str) -> list[Piece]:
+    """The first section of this name to the front: loaders look for descriptions at the start of the file."""
+    found = next((piece for piece in pieces if piece.name == name), None)
+    return pieces if found is None else [found, *(piece for piece in pieces if piece is not found)]
 
 
 def _room_before(at: int, address: int, page: int) -> int:
     """Bytes of filler, behind a header of its own, that put a segment with this address in its place in the file."""
-    room = (page - at % page) + address % page - _HEADER
+    room = (page - at % page) + address % page - HEADER_SIZE
     if room in (0, page):
         return 0
-    room -= _HEADER
+    room -= HEADER_SIZE
     return room if room >= 0 else room + page
 
 
-def _check_pages(flash: list[_Piece], page: int, where: str) -> None:
+def check_pages(flash: list[Piece], page: int, where: str) -> None:
+    """Refuse sections that share a page of mapped flash.
+
+    Raises:
+        FormatError: two do.
+    """
     for one, other in pairwise(flash):
         if one.address // page == other.address // page:
             raise FormatError(
@@ -260,7 +290,12 @@ def _check_pages(flash: list[_Piece], page: int, where: str) -> None:
             )
 
 
-def _checked(segment: Segment, where: str) -> Segment:
+def checked_size(segment: Segment, where: str) -> Segment:
+    """The segment, if an image can hold it.
+
+    Raises:
+        FormatError: it has 16 MiB or more.
+    """
     if len(segment.data) >= MAX_SEGMENT_SIZE:
         raise FormatError(
             f"{where}: found a segment of {len(segment.data):#x} bytes at {segment.load_addr:#x}, expected less than "
@@ -277,27 +312,41 @@ def _secure_padding(segments: list[Segment], page: int, options: ElfOptions) -> 
             f"{'a' if options.append_hash else 'no'} hash to append, expected version 1 or 2 with a hash",
             "let the hash be appended",
         )
-    at = EspImageHeader.size() + sum(_HEADER + len(segment.data) for segment in segments)
-    return Segment(0, bytes((page - (at + _HEADER) % page - ROW - _SECURE_TAILS[options.secure_pad]) % page))
+    at = EspImageHeader.size() + sum(HEADER_SIZE + len(segment.data) for segment in segments)
+    return Segment(0, bytes((page - (at + HEADER_SIZE) % page - ROW - _SECURE_TAILS[options.secure_pad]) % page))
 
 
-def _with_elf_hash(segments: list[Segment], offset: int, digest: bytes, where: str) -> list[Segment]:
-    """The ELF's SHA-256 written over zeros at this offset of the file."""
-    at = EspImageHeader.size()
+def elf_hash_offset(pieces: list[Piece], target: ImageTarget, options: ElfOptions) -> int | None:
+    """Where in the file the ELF's hash goes: as told, or into the description of an application in flash."""
+    if options.elf_sha256_offset is not None:
+        return options.elf_sha256_offset
+    described = any(APP_DESC_SECTION in one.name and target.is_flash(one.address) for one in pieces)
+    return ELF_SHA256_OFFSET if described else None
+
+
+def with_elf_hash(segments: list[Segment], at: int, offset: int, digest: bytes, where: str) -> list[Segment]:
+    """The ELF's SHA-256 over zeros at `offset` of the file, in which the segments begin at `at`.
+
+    Where no segment is, nothing is changed, as elf2image does.
+
+    Raises:
+        FormatError: there are other bytes than zeros, or a segment ends in the middle of it.
+    """
+    changed = list(segments)
     for index, segment in enumerate(segments):
-        start = at + _HEADER
-        inside = offset - start
-        if 0 <= inside <= len(segment.data) - len(digest):
+        inside = offset - at - HEADER_SIZE
+        if -HEADER_SIZE <= inside < len(segment.data) - HEADER_SIZE:
+            if inside < 0 or inside + len(digest) > len(segment.data) - HEADER_SIZE:
+                raise FormatError(
+                    f"{where}: the ELF's hash at {offset:#x} of the image would cross a segment's border",
+                    "choose another offset",
+                )
             if any(segment.data[inside : inside + len(digest)]):
                 raise FormatError(
                     f"{where}: found other bytes than zeros at {offset:#x} of the image, where the ELF's hash goes",
                     "the application's description is not where it should be",
                 )
             data = segment.data[:inside] + digest + segment.data[inside + len(digest) :]
-            return [*segments[:index], Segment(segment.load_addr, data), *segments[index + 1 :]]
-        at = start + len(segment.data)
-    if offset >= at:
-        return segments  # as elf2image: an offset behind everything is never reached
-    raise FormatError(
-        f"{where}: the ELF's hash at {offset:#x} of the image would cross a segment's border", "choose another offset"
-    )
+            changed[index] = Segment(segment.load_addr, data)
+        at += HEADER_SIZE + len(segment.data)
+    return changed
