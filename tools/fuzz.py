@@ -11,24 +11,35 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from bootwright.chips.chip import load_chip
+from bootwright.chips.memory import image_target
 from bootwright.errors import BootwrightError, FormatError
 from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.formats.esp_elf import image_from_elf
+from bootwright.formats.esp_elf_ram_only import ram_only_image_from_elf
+from bootwright.formats.esp_flash_detect import Key, detect
 from bootwright.formats.esp_image import EspImage
+from bootwright.formats.esp_partition_csv import decode_csv, format_csv, parse_csv
+from bootwright.formats.esp_partition_rules import verify_partitions
 from bootwright.formats.esp_partitions import PartitionTable
-from bootwright.formats.esp_secure_boot import find_signature_blocks
+from bootwright.formats.esp_secure_boot import SECTOR_SIZE, find_signature_blocks
 from bootwright.formats.hexfile import flatten, pack_hex, parse_hex
 from bootwright.formats.keys import KeyType, generate_key, load_private_key, load_public_key
+from bootwright.formats.load_header import verify_load_header
 from bootwright.formats.mcuboot_compress import decompress_payload
 from bootwright.formats.mcuboot_encrypt import KEY_TLVS, unwrap
 from bootwright.formats.mcuboot_image import Image, ImageVersion, Tlv
 from bootwright.formats.mcuboot_sign import SignOptions, sign_image
 from bootwright.formats.mcuboot_verify import BootRules, verify_image
+from bootwright.formats.uf2 import parse_uf2
 from bootwright.host.image_view import as_text, view_image
+from bootwright.host.secure_boot import describe_blocks, verify_signed
 
 KEYS = {key_type: generate_key(key_type) for key_type in (KeyType.ED25519, KeyType.ECDSA_P256, KeyType.X25519)}
 PUBLIC = (KEYS[KeyType.ED25519].public, KEYS[KeyType.ECDSA_P256].public)
@@ -85,9 +96,50 @@ def esp_image(data: bytes) -> None:
     EspImage.parse(data)
 
 
+def signed_image(data: bytes) -> None:
+    """Any signature block with a right CRC gets findings, and can be shown."""
+    if len(data) > SECTOR_SIZE:
+        return
+    sector = bytearray(data.ljust(SECTOR_SIZE, b"\xff"))
+    sector[1196:1200] = zlib.crc32(sector[:1196]).to_bytes(4, "little")
+    signed = bytes(SECTOR_SIZE) + bytes(sector)
+    if not verify_signed(signed, None, chip=load_chip("esp32c3"), is_bootloader=True, subject="x"):
+        raise AssertionError("no finding")
+    describe_blocks(signed)
+
+
+def elf(data: bytes) -> None:
+    """Any bytes make an image or are refused."""
+    image_from_elf(data, image_target("esp32c3"))
+    ram_only_image_from_elf(data, image_target("esp32c3"))
+
+
 def partitions(data: bytes) -> None:
-    """Any bytes are a partition table or refused."""
-    PartitionTable.parse(data)
+    """Any bytes are a partition table or refused; what parses packs to the same bytes and is judged."""
+    table = PartitionTable.parse(data)
+    if table.pack() != data:
+        raise AssertionError("pack(parse(x)) != x")
+    verify_partitions(table)
+    format_csv(table)
+
+
+def partition_text(data: bytes) -> None:
+    """Any text is a partition table or refused; the table survives its binary form."""
+    table = parse_csv(decode_csv(data))
+    if PartitionTable.parse(table.pack()) != table:
+        raise AssertionError("parse(pack(x)) != x")
+
+
+def uf2(data: bytes) -> None:
+    """Any bytes are UF2 or refused."""
+    parse_uf2(data)
+
+
+def flash(data: bytes) -> None:
+    """Any bytes of a flash get an answer, with a key and without."""
+    if not detect(data[:256]) or not detect(data[:256], [Key("k", bytes(24))], address=0x1000):
+        raise AssertionError("no finding")
+    verify_load_header(data)
 
 
 def conf(data: bytes) -> None:
@@ -97,7 +149,10 @@ def conf(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (image, verify, compressed, intel_hex, key, wrapped_key, esp_image, partitions, conf)
+    for target in (
+        *(image, verify, compressed, intel_hex, key, wrapped_key, conf),
+        *(esp_image, signed_image, elf, partitions, partition_text, uf2, flash),
+    )
 }
 
 
