@@ -235,3 +235,13 @@ def test_the_roms_limit_holds_to_the_byte(limit: int) -> None:
     assert check_bootloader_size(limit + 1, limit).code == "bootloader.too_large"
     assert check_bootloader_size(limit, limit, area=limit + SECTOR_SIZE).verdict is Verdict.PASS
     assert check_bootloader_size(limit, limit, area=limit + SECTOR_SIZE - 1).code == "bootloader.too_large"
+
+
+def test_an_even_modulus_is_refused_and_not_stumbled_over() -> None:
+    signed = bytearray(sign_v2(IMAGE, [key(KeyType.RSA_3072)]))
+    at = len(signed) - SECTOR_SIZE
+    signed[at + 36] &= 0xFE
+    signed[at + 1196 : at + 1200] = zlib.crc32(signed[at : at + 1196]).to_bytes(4, "little")
+    (finding,) = [one for one in verify_v2(bytes(signed)) if one.verdict is Verdict.FAIL]
+    assert finding.code == "secure_boot.signature.invalid"
+    assert "even modulus" in finding.because

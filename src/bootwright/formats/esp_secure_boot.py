@@ -212,10 +212,10 @@ def _check_trust(
 def _check_signature(block: SignatureBlock, digest: bytes, subject: str) -> Finding:
     try:
         public = block_public_key(block)
-        good = public.verify_digest(block_signature(block), digest)
+        good, as_it_should_be = public.verify_digest(block_signature(block), digest), key_record(public)
     except FormatError as error:
         return failed("secure_boot.signature.invalid", subject, error.message, error.hint)
-    if key_record(public) != block.key:
+    if as_it_should_be != block.key:
         why = "the values that the block precomputes of its key are wrong, hardware would fail with them"
         return failed("secure_boot.signature.invalid", subject, why, "sign the image again")
     if not good:

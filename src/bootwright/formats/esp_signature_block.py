@@ -222,7 +222,7 @@ def key_record(public: PublicKey) -> RsaKey | EcdsaKey | EcdsaP384Key:
     """The key as a block holds it.
 
     Raises:
-        FormatError: a kind of key that Secure Boot V2 does not know.
+        FormatError: a kind of key that Secure Boot V2 does not know, or an even RSA modulus.
     """
     if public.key_type not in KEY_TYPES:
         raise FormatError(
@@ -232,6 +232,8 @@ def key_record(public: PublicKey) -> RsaKey | EcdsaKey | EcdsaP384Key:
     numbers = public.native().public_numbers()
     if public.key_type is KeyType.RSA_3072:
         n = numbers.n
+        if n % 2 == 0:
+            raise FormatError("RSA key: found an even modulus, expected the product of two primes", "it is damaged")
         return RsaKey(
             n=n.to_bytes(384, "little"),
             e=numbers.e,
