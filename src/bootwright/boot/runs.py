@@ -20,6 +20,7 @@ from bootwright.flash import SECTOR_SIZE, Erase, Flash, FlashOp
 
 Position = tuple[int, int, int, int]
 
+REMEMBERED = 8  #: boots that are compared at one point of the program
 _DEEP = 100_000  #: joins in a row; more means that a boot runs in a circle
 
 
@@ -76,7 +77,7 @@ class RunProbe(Unwatched):
 class Runs:
     """All boots of one build over one flash, each distinct stretch run once."""
 
-    __slots__ = ("_firsts", "_marks", "_positions", "_runs", "config", "flash", "kept", "merges", "probe", "reduced")
+    __slots__ = ("_marks", "_passed", "_positions", "_runs", "config", "flash", "kept", "merges", "probe", "reduced")
 
     def __init__(self, config: BootConfig, flash: Sectors, *, reduced: bool = False, kept: int = 0) -> None:
         self.config = config
@@ -84,7 +85,7 @@ class Runs:
         self.reduced = reduced  #: join boots that differ only in sectors that are about to be erased
         self.kept = kept  #: sectors, as a mask, that are compared even where they are about to be erased
         self.merges: dict[tuple[int, int], tuple[Run, int, int]] = {}  #: (run, position, sectors not compared)
-        self._firsts: dict[tuple[int, int, int], tuple[Run, int]] = {}
+        self._passed: dict[tuple[int, int, int], list[tuple[Run, int]]] = {}  #: who came by a point of the program
         self._marks: dict[Hashable, int] = {}
         self._positions: dict[Position, tuple[Run, int]] = {}
         self._runs: dict[int, Run] = {}
@@ -139,17 +140,19 @@ class Runs:
 
     def _alike(self, run: Run, position: Position) -> tuple[Run, int] | None:
         """An earlier boot at the same point of the program that differs only in sectors erased before they are read."""
-        point = position[1:]
-        first = self._firsts.setdefault(point, (run, len(run.ops)))
-        other, at = first
-        if other is run or not (other.outcome or other.joined):
-            return None
-        dropped = doomed_sectors(other)[at] & ~other.reads[0] & ~self.kept
-        if not dropped or not _agree(run.states[-1].pages, other.states[at - 1].pages, dropped):
-            return None
-        self.merges[id(other), at] = (other, at, dropped)
-        self._positions[position] = first
-        return first
+        passed = self._passed.setdefault(position[1:], [])
+        pages = run.states[-1].pages
+        for other, at in passed:
+            if other is run:
+                continue
+            dropped = doomed_sectors(other)[at] & ~other.reads[0] & ~self.kept
+            if dropped and _agree(pages, other.states[at - 1].pages, dropped):
+                self.merges[id(other), at] = (other, at, dropped)
+                self._positions[position] = other, at
+                return other, at
+        if len(passed) < REMEMBERED:
+            passed.append((run, len(run.ops)))
+        return None
 
     @property
     def runs(self) -> Iterable[Run]:

@@ -102,8 +102,8 @@ def sectors_over_time(result: Exploration, phase: Phase) -> str:
 def legend() -> list[tuple[str, str]]:
     """Colour and meaning."""
     words = {
-        "old": "the image that ran",
-        "new": "the update",
+        "old": "what was in primary",
+        "new": "what was in secondary or scratch",
         "empty": "erased",
         "partial": "being written",
         "trailer": "trailer and status",
@@ -117,7 +117,9 @@ def _tags(flash: Sectors, start: State, areas: list[tuple[str, int, int]]) -> di
     for name, first, count in areas:
         tag = "old" if "primary" in name else "new"
         for index in range(first, first + count):
-            tags.setdefault(_number(start, index), tag)
+            number = _number(start, index)
+            if not _sparse(flash.contents.blobs[number]):
+                tags.setdefault(number, tag)
     tags[flash.contents.erased] = "empty"
     return tags
 
