@@ -18,9 +18,9 @@ from bootwright.errors import SiliconError
 from bootwright.finding import failed
 from bootwright.flash import SECTOR_SIZE, Erase, Flash, FlashOp
 
-Position = tuple[int, int, int, int]
+Position = tuple[int, int, int, int]  #: fingerprint, and a point of the program
+Point = tuple[int, int, int]  #: mark, operations since, bytes held
 
-REMEMBERED = 8  #: boots that are compared at one point of the program
 _DEEP = 100_000  #: joins in a row; more means that a boot runs in a circle
 
 
@@ -85,7 +85,8 @@ class Runs:
         self.reduced = reduced  #: join boots that differ only in sectors that are about to be erased
         self.kept = kept  #: sectors, as a mask, that are compared even where they are about to be erased
         self.merges: dict[tuple[int, int], tuple[Run, int, int]] = {}  #: (run, position, sectors not compared)
-        self._passed: dict[tuple[int, int, int], list[tuple[Run, int]]] = {}  #: who came by a point of the program
+        #: who came by a point of the program: by the sectors not compared, and by the fingerprint of all others
+        self._passed: dict[Point, dict[int, dict[int, tuple[Run, int]]]] = {}
         self._marks: dict[Hashable, int] = {}
         self._positions: dict[Position, tuple[Run, int]] = {}
         self._runs: dict[int, Run] = {}
@@ -110,6 +111,7 @@ class Runs:
         flash, probe, positions = self.flash, self.probe, self._positions
         probe.reset()
         flash.seen = 0
+        points: list[Point] = []
         program = boot_go(flash, self.config, probe=probe)
         ops, states, reads = run.ops, run.states, run.reads
         while True:
@@ -135,24 +137,42 @@ class Runs:
                 run.joined = joined
                 program.close()
                 break
+            points.append(position[1:])
         reads.append(flash.seen)
+        if self.reduced:
+            self._remember(run, points)
         return run
 
     def _alike(self, run: Run, position: Position) -> tuple[Run, int] | None:
         """An earlier boot at the same point of the program that differs only in sectors erased before they are read."""
-        passed = self._passed.setdefault(position[1:], [])
-        pages = run.states[-1].pages
-        for other, at in passed:
-            if other is run:
-                continue
-            dropped = doomed_sectors(other)[at] & ~other.reads[0] & ~self.kept
-            if dropped and _agree(pages, other.states[at - 1].pages, dropped):
-                self.merges[id(other), at] = (other, at, dropped)
-                self._positions[position] = other, at
-                return other, at
-        if len(passed) < REMEMBERED:
-            passed.append((run, len(run.ops)))
+        state = run.states[-1]
+        for dropped, found in self._passed.get(position[1:], {}).items():
+            earlier = found.get(self._without(state, dropped))
+            if earlier is not None:
+                self.merges[id(earlier[0]), earlier[1]] = (*earlier, dropped)
+                self._positions[position] = earlier
+                return earlier
         return None
+
+    def _remember(self, run: Run, points: list[Point]) -> None:
+        """Let later boots join this one where they differ only in doomed sectors."""
+        doomed = doomed_sectors(run)
+        never = run.reads[0] | self.kept
+        for at, point in enumerate(points, 1):
+            dropped = doomed[at] & ~never
+            if dropped:
+                masks = self._passed.setdefault(point, {})
+                masks.setdefault(dropped, {}).setdefault(self._without(run.states[at - 1], dropped), (run, at))
+
+    def _without(self, state: State, dropped: int) -> int:
+        """The fingerprint of all sectors but the dropped ones."""
+        weights, marks = self.flash.contents.weights, self.flash.contents.marks
+        total, pages = state.fingerprint, state.pages
+        while dropped:
+            index = (dropped & -dropped).bit_length() - 1
+            total -= weights[index] * marks[pages[index // PAGE][index % PAGE]]
+            dropped &= dropped - 1
+        return total
 
     @property
     def runs(self) -> Iterable[Run]:
@@ -162,17 +182,6 @@ class Runs:
     def known(self, fingerprint: int) -> Run | None:
         """The boot of a state, if there was one."""
         return self._runs.get(fingerprint)
-
-
-def _agree(one: Pages, other: Pages, dropped: int) -> bool:
-    """Whether two states have the same sectors but for the dropped ones."""
-    for number, (a, b) in enumerate(zip(one, other, strict=True)):
-        if a is not b:
-            mask = dropped >> number * PAGE
-            for at in range(len(a)):
-                if a[at] != b[at] and not mask >> at & 1:
-                    return False
-    return True
 
 
 def erased_by(op: FlashOp, sector_size: int) -> int:
