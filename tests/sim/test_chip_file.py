@@ -1,14 +1,16 @@
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootwright.chips.chip import CHIP_NAMES, load_chip
 from bootwright.chips.coding import crc8
 from bootwright.errors import FormatError, RefusedError
-from bootwright.sim.chip_file import STATE_AT, ChipState, chip_path, create_chip_file, open_chip_file
+from bootwright.sim.chip_file import STATE_AT, ChipState, chip_path, create_chip_file, open_chip_file, peek_chip_file
 from bootwright.sim.factory import draw_mac, factory_efuses, parse_mac, parse_revision
+from bootwright.sim.virtual_chip import Booted, VirtualChip
 
 MAC = bytes.fromhex("240ac4010203")
 
@@ -112,3 +114,41 @@ def test_what_is_no_address_of_a_device_is_refused(text: str) -> None:
 def test_what_is_no_revision_is_refused() -> None:
     with pytest.raises(RefusedError, match="revision"):
         parse_revision("new")
+
+
+OPERATIONS = st.one_of(
+    st.tuples(st.just("erase"), st.integers(0, 63)),
+    st.tuples(st.just("write"), st.integers(0, 63), st.binary(min_size=1, max_size=64)),
+    st.tuples(st.just("burn"), st.sampled_from(["SPI_BOOT_CRYPT_CNT", "DIS_PAD_JTAG", "SECURE_BOOT_EN"])),
+    st.tuples(st.just("strap"), st.booleans()),
+    st.tuples(st.just("reset")),
+)
+
+
+@settings(max_examples=20)
+@given(st.lists(OPERATIONS, max_size=12))
+def test_whatever_a_chip_has_done_another_process_finds_in_its_file_at_once(
+    operations: list[tuple[str, *tuple[object, ...]]],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "chip.chip"
+        create_chip_file(path, factory_efuses(load_chip("esp32c3"), mac=MAC), 1 << 18)
+        with open_chip_file(path) as file:
+            chip = VirtualChip(file, boot=lambda chip: Booted("booted\r\n"))
+            for operation in operations:
+                act(chip, *operation)
+                assert peek_chip_file(path) == (chip.state, file.flash.snapshot())
+
+
+def act(chip: VirtualChip, verb: str, *values: object) -> None:
+    match verb, *values:
+        case "erase", int(sector):
+            chip.erase_flash(sector * 4096, 4096)
+        case "write", int(sector), bytes(data):
+            chip.write_flash(sector * 4096, data)
+        case "burn", str(name):
+            chip.set_efuses(chip.efuses.burn_fields({name: 1}))
+        case "strap", bool(download):
+            chip.strap(download=download)
+        case _:
+            chip.reset()
