@@ -384,6 +384,18 @@ def test_options_that_do_not_go_together_are_named(folder: Path, words: list[str
     assert (done.code, sentence in done.err) == (2, True)
 
 
+def test_a_pure_signature_is_made_over_the_payload(folder: Path) -> None:
+    public = folder / "ed25519.pub"
+    words: Words = ["image", "sign", folder / "app.bin", folder / "x", "-v", "1", "--pure", "--public-key", public]
+    assert "is over the payload" in run_cli(*words, "--to-sign", "digest").err
+    assert run_cli(*words, "--to-sign", "payload").code == 0
+    (folder / "sig").write_bytes(key_of(KeyType.ED25519).sign((folder / "x").read_bytes()))
+    assert run_cli(*words, "--signature", folder / "sig").code == 0
+    assert run_cli("image", "verify", folder / "x", "-k", public, "--pure").code == 0
+    assert run_cli("image", "verify", folder / "x", "-k", public).code == 1
+    assert run_cli("image", "which-key", folder / "x", public).code == 0
+
+
 def test_fits_needs_to_know_the_build(folder: Path) -> None:
     done = run_cli("image", "fits", sign(folder))
     assert (done.code, "what fits follows from the bootloader's build" in done.err) == (2, True)

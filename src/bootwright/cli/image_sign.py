@@ -137,6 +137,8 @@ def _options(payload: bytes, build: Build | None, given: dict[str, Any]) -> Sign
 
     if given["pad"] and build is None:
         raise click.UsageError("--pad needs --conf or --slot-size: the trailer lies at the slot's end")
+    if given["pure"] and given["to_sign"] == "digest":
+        raise click.UsageError("a pure signature is over the payload: use --to-sign payload")
     if given["clear"] and not given["encrypt_for"]:
         raise click.UsageError("--clear needs --encrypt-for")
     version = ImageVersion.from_text(given["version"])
