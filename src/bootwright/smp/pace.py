@@ -2,6 +2,7 @@
 
 FLOOR_MS = 80
 CEILING_MS = 2000
+QUICK_MS = 1
 
 
 class Pace:
@@ -9,12 +10,13 @@ class Pace:
 
     The timeout is the longest round trip of late (every few messages a sector is erased) and a quarter more. Credit
     grows by a line a round up to `cap`, and drops to nothing after a loss; if the loss met lines sent ahead, growing
-    takes longer each time.
+    takes longer each time. `ahead` is the credit to use now: none while answers come at once, for then nothing is
+    gained, and each message would cost a second write.
     """
 
     def __init__(self, rtt_ms, credit, cap):
         self.cap = cap
-        self.credit = min(credit, cap)
+        self.credit = self.ahead = min(credit, cap)
         self.timeout_ms = max(500, 4 * rtt_ms + 400)
         self._peak32 = 0
         self._streak = 0
@@ -30,10 +32,11 @@ class Pace:
             if self._streak >= self._step:
                 self._streak = 0
                 self.credit += 1
+        self.ahead = self.credit if rtt_ms > QUICK_MS else 0
 
     def went_wrong(self):
         """An answer did not come, or not the one that was due."""
         if self.credit:
             self._step = min(2 * self._step, 64)
-        self.credit = 0
+        self.credit = self.ahead = 0
         self._streak = 0

@@ -118,7 +118,7 @@ class Upload:
             following = ahead = 0
             if end < size:
                 following = self._build(end)
-                ahead = outgoing.lines(pace.credit, following)
+                ahead = outgoing.lines(pace.ahead, following)
                 if ahead:
                     yield self._start_of(ahead)
             self._sent = max(self._sent, self._end if following and ahead == following else end)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootwright.smp.pace import CEILING_MS, FLOOR_MS, Pace
+
+
+def test_credit_grows_a_line_a_round_up_to_its_cap() -> None:
+    pace = Pace(5, 1, 3)
+    seen = []
+    for _ in range(4):
+        pace.went_well(20)
+        seen.append(pace.credit)
+    assert seen == [2, 3, 3, 3]
+
+
+def test_a_loss_drops_the_credit_and_lets_it_grow_more_slowly() -> None:
+    pace = Pace(5, 1, 7)
+    pace.went_well(20)
+    pace.went_wrong()
+    assert pace.credit == pace.ahead == 0
+    pace.went_well(20)
+    assert pace.credit == 0
+    pace.went_well(20)
+    assert pace.credit == 1
+
+
+def test_nothing_is_sent_ahead_while_answers_come_at_once() -> None:
+    pace = Pace(0, 1, 7)
+    pace.went_well(0)
+    assert (pace.credit, pace.ahead) == (2, 0)
+    pace.went_well(9)
+    assert pace.ahead == 3
+
+
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=60))
+def test_the_timeout_exceeds_the_last_round_trip_and_stays_in_bounds(round_trips: list[int]) -> None:
+    pace = Pace(5, 0, 0)
+    for rtt in round_trips:
+        pace.went_well(rtt)
+        assert FLOOR_MS <= pace.timeout_ms <= CEILING_MS
+        assert pace.timeout_ms > min(rtt, CEILING_MS - 1)
