@@ -249,7 +249,7 @@ def load_private_key(pem: bytes, *, password: bytes | None = None, where: str = 
             if password is None:
                 raise PasswordError(
                     f"{at}: found an encrypted private key, and no password for it",
-                    "give the password at the prompt or in BOOTWRIGHT_KEY_PASSWORD",
+                    "set BOOTWRIGHT_KEY_PASSWORD, or run this on a terminal, which asks for it",
                 ) from None
             native = load(pem, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, UnsupportedAlgorithm) as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bootwright.chips.chip import CHIP_NAMES
 from bootwright.errors import FormatError
 
 Value = str | int | bool | tuple[str, ...]
@@ -127,7 +128,7 @@ SETTINGS: tuple[Setting, ...] = (
         "What reports call this project.",
         "the name of the directory",
     ),
-    Setting("project", "chip", text, "a chip such as esp32c3", '"esp32c3"', "The chip to rehearse on."),
+    Setting("project", "chip", one_of(*CHIP_NAMES), " | ".join(CHIP_NAMES), '"esp32c3"', "The chip to rehearse on."),
     Setting(
         "app",
         "file",
@@ -137,7 +138,7 @@ SETTINGS: tuple[Setting, ...] = (
         "The application, unsigned: what the build leaves for imgtool sign.",
         "a small application made for the rehearsal",
     ),
-    Setting("app", "version", version, _VERSION, '"1.0.0"', "Its version."),
+    Setting("app", "version", version, _VERSION, '"1.0.0"', "The version to sign it as."),
     Setting(
         "app",
         "security_counter",
@@ -148,7 +149,7 @@ SETTINGS: tuple[Setting, ...] = (
         "none is signed in",
     ),
     Setting("update", "file", text, _FILE, '"build/app-next.bin"', "The update to rehearse.", "the application again"),
-    Setting("update", "version", version, _VERSION, '"1.1.0"', "Its version."),
+    Setting("update", "version", version, _VERSION, '"1.1.0"', "The version to sign it as."),
     Setting(
         "update",
         "security_counter",
@@ -292,7 +293,7 @@ def read_value(row: Setting, value: object, where: str) -> Value:
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise FormatError(
             f"{where}: found {row.table}.{row.name} = {shown}, expected {row.expected}",
-            row.meaning,
+            f"{row.table}.{row.name}: {row.meaning[0].lower()}{row.meaning[1:].rstrip('.')}; write {row.example}, for example",
         ) from None
 
 

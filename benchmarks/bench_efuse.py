@@ -1,4 +1,4 @@
-"""eFuse work against espefuse, whole processes: `python benchmarks/efuse.py [--json]`."""
+"""eFuse work against espefuse, whole processes: `python benchmarks/bench_efuse.py [--json]`."""
 
 from __future__ import annotations
 
