@@ -188,3 +188,18 @@ def test_the_reference_pages_are_what_the_tables_say() -> None:
     tool = Path(__file__).resolve().parents[2] / "tools" / "document_project.py"
     ran = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "hint"),
+    [
+        ('[project]\nchip = "esp8266"\n', "found project.chip = 'esp8266', expected esp32 | esp32c2 | ", '"esp32c3"'),
+        ("[app]\nversion = 1.0\n", "found app.version = 1.0, expected a version such as 1.0.0", '"1.0.0"'),
+        ('[security]\nmode = "relase"\n', "found security.mode = 'relase', expected development", '"development"'),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_with_one_that_can(text: str, found: str, hint: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        parse(text)
+    assert found in caught.value.message
+    assert f"write {hint}, for example" in caught.value.hint

@@ -290,10 +290,12 @@ def read_value(row: Setting, value: object, where: str) -> Value:
     try:
         return row.read(value)
     except ValueError:
+        name = f"{row.table}.{row.name}"
+        meaning = row.meaning[0].lower() + row.meaning[1:].rstrip(".")
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise FormatError(
-            f"{where}: found {row.table}.{row.name} = {shown}, expected {row.expected}",
-            f"{row.table}.{row.name}: {row.meaning[0].lower()}{row.meaning[1:].rstrip('.')}; write {row.example}, for example",
+            f"{where}: found {name} = {shown}, expected {row.expected}",
+            f"{name}: {meaning}; write {row.example}, for example",
         ) from None
 
 
