@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -26,12 +27,14 @@ def interpreter(version: str) -> Path:
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache_home / "bootwright" / f"micropython-{version}"
     module = folder / "node_modules" / PACKAGE / "micropython.mjs"
-    if not module.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"{PACKAGE}@{version}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode or not module.exists():
-            pytest.skip(f"npm cannot fetch {PACKAGE}@{version} here: {done.stderr.strip().splitlines()[-1:]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        if not module.exists():
+            command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"{PACKAGE}@{version}"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            if done.returncode or not module.exists():
+                pytest.skip(f"npm cannot fetch {PACKAGE}@{version} here: {done.stderr.strip().splitlines()[-1:]}")
     return module
 
 
