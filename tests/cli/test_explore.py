@@ -50,6 +50,20 @@ def test_slots_that_overlap_are_refused(tmp_path: Path) -> None:
     assert "overlaps secondary" in ran.err
 
 
+def test_two_images_are_explored_together(tmp_path: Path) -> None:
+    arguments = scene(tmp_path)
+    conf = CONF.replace("0x30000", "0x50000") + (
+        "CONFIG_ESP_IMAGE_NUMBER=2\nCONFIG_ESP_IMAGE1_PRIMARY_START_ADDRESS=0x30000\n"
+        "CONFIG_ESP_IMAGE1_SECONDARY_START_ADDRESS=0x40000\n"
+    )
+    (tmp_path / "bootloader.conf").write_text(conf)
+    second = ["--primary", tmp_path / "1.bin", "--secondary", tmp_path / "2.bin"]
+    ran = run_bootwright("explore", *arguments, *second, "--action", "permanent", "--json")
+    body = json.loads(ran.out)
+    assert ran.code == 0, ran.out + ran.err
+    assert body["phases"][0]["runs"] == ["2.0.0+0 and 2.0.0+0"]
+
+
 def test_a_project_is_explored_as_it_will_be_built() -> None:
     ran = run_bootwright("explore", "--mode", "sample", "--samples", "3", "--no-remedies", "--json")
     assert ran.code in (0, 1), ran.err

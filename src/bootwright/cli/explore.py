@@ -23,8 +23,8 @@ FILE = click.Path(path_type=Path)
 @click.argument("project", required=False, type=FILE)
 @click.option("--config", "confs", multiple=True, type=FILE, help="bootloader.conf; later files override earlier ones.")
 @click.option("--key", type=FILE, help="Key that the bootloader verifies with (PEM; the public half is used).")
-@click.option("--primary", type=FILE, help="Signed image that runs.")
-@click.option("--secondary", type=FILE, help="Signed image of the update.")
+@click.option("--primary", multiple=True, type=FILE, help="Signed image that runs; again for a second image.")
+@click.option("--secondary", multiple=True, type=FILE, help="Signed image of the update; again for a second image.")
 @click.option("--flash", "dump", type=FILE, help="Begin with a dump of the whole flash instead of images.")
 @click.option("--encryption-inactive", is_flag=True, help="Flash encryption is compiled in but not yet on in eFuse.")
 @click.option("--action", type=click.Choice(["test", "permanent", "revert"]), default="test", show_default=True)
@@ -47,8 +47,8 @@ def explore(
     project: Path | None,
     confs: tuple[Path, ...],
     key: Path | None,
-    primary: Path | None,
-    secondary: Path | None,
+    primary: tuple[Path, ...],
+    secondary: tuple[Path, ...],
     dump: Path | None,
     encryption_inactive: bool,
     action: str,
@@ -114,8 +114,8 @@ def _scene(
     project: Path | None,
     confs: tuple[Path, ...],
     key: Path | None,
-    primary: Path | None,
-    secondary: Path | None,
+    primary: tuple[Path, ...],
+    secondary: tuple[Path, ...],
     dump: Path | None,
     action: str,
     encryption: bool,
@@ -130,7 +130,7 @@ def _scene(
     conf = read_conf(confs)
     if dump is not None:
         return scene_from_dump(conf, dump, keys=keys, action=Action(action))
-    if secondary is None:
+    if not secondary:
         raise click.UsageError("give the images with --primary and --secondary, or a dump with --flash")
     return scene_from_files(
         conf,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 from bootwright.boot.config import BootConfig, ImageSlots, Mode
@@ -122,25 +122,25 @@ def scene_from_project(path: Path | None, *, action: Action) -> Scene:
 def scene_from_files(
     conf: BootloaderConf,
     *,
-    primary: Path | None,
-    secondary: Path | None,
+    primary: Sequence[Path],
+    secondary: Sequence[Path],
     keys: Sequence[bytes],
     action: Action,
     encryption_active: bool,
 ) -> Scene:
-    """A scene of one image pair.
+    """A scene of signed images: the first of each list for image 0, the second for image 1.
 
     Raises:
         FormatError: a configuration that cannot be, or a file that is no MCUboot image.
         NotModelledError: an upgrade mode beyond the model.
     """
-    return scene_of(
-        conf,
-        images=((image_file(primary), image_file(secondary)),),
-        keys=keys,
-        action=action,
-        encryption_active=encryption_active,
-    )
+    pairs = tuple((image_file(one), image_file(two)) for one, two in zip_longest(primary, secondary))
+    if len(pairs) > conf.image_count:
+        raise FormatError(
+            f"{conf.where}: found {len(pairs)} image pairs, expected {conf.image_count}",
+            "set CONFIG_ESP_IMAGE_NUMBER, or give fewer images",
+        )
+    return scene_of(conf, images=pairs, keys=keys, action=action, encryption_active=encryption_active)
 
 
 def scene_from_dump(conf: BootloaderConf, dump: Path, *, keys: Sequence[bytes], action: Action) -> Scene:
