@@ -57,7 +57,7 @@ def test_two_images_are_explored_together(tmp_path: Path) -> None:
         "CONFIG_ESP_IMAGE1_SECONDARY_START_ADDRESS=0x40000\n"
     )
     (tmp_path / "bootloader.conf").write_text(conf)
-    second = ["--primary", tmp_path / "1.bin", "--secondary", tmp_path / "2.bin"]
+    second: list[str | Path] = ["--primary", tmp_path / "1.bin", "--secondary", tmp_path / "2.bin"]
     ran = run_bootwright("explore", *arguments, *second, "--action", "permanent", "--json")
     body = json.loads(ran.out)
     assert ran.code == 0, ran.out + ran.err
