@@ -114,6 +114,8 @@ def test_a_chip_too_old_or_too_new_is_named() -> None:
     assert not failures(verify_esp_image(data, revision=101))
     assert failures(verify_esp_image(data, revision=2)) == ["esp.image.revision"]
     assert failures(verify_esp_image(data, revision=200)) == ["esp.image.revision"]
+    bootloader = make_image(header(max_chip_rev_full=199), [Segment(0, BootloaderDesc().pack())]).pack()
+    assert not failures(verify_esp_image(bootloader, revision=300)), "bootloaders are held to no maximum"
     unlimited = make_image(header(min_chip_rev_full=3), [Segment(0, bytes(4))]).pack()
     assert not failures(verify_esp_image(unlimited, revision=9999))
 

@@ -312,7 +312,7 @@ def verify_esp_image(
     if chip_id is not None:
         checks.append(_check_chip(image.header, chip_id, subject))
     if revision is not None:
-        checks.append(_check_revision(image.header, revision, subject))
+        checks.append(_check_revision(image, revision, subject))
     checks += (_check_checksum(image, subject), _check_hash(image, subject))
     return tuple(checks)
 
@@ -361,9 +361,10 @@ def _check_chip(header: EspImageHeader, chip_id: int, subject: str) -> Finding:
     return passed("esp.image.chip", subject, f"the image is for chip id {chip_id:#06x}")
 
 
-def _check_revision(header: EspImageHeader, revision: int, subject: str) -> Finding:
-    """As `bootloader_common_check_chip_validity` does for applications; a maximum of 0 or 0xffff is none."""
-    most = header.max_chip_rev_full
+def _check_revision(image: EspImage, revision: int, subject: str) -> Finding:
+    """As `bootloader_common_check_chip_validity`: a maximum of 0 or 0xffff is none, and bootloaders are held to none."""
+    header = image.header
+    most = header.max_chip_rev_full if image.bootloader_desc is None else 0xFFFF
     limit = str(most) if most not in (0, 0xFFFF) else "any"
     wanted = f"the image wants chip revision {header.min_chip_rev_full} to {limit}, the chip has {revision}"
     if revision < header.min_chip_rev_full or (limit != "any" and revision > most):
