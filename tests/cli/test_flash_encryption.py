@@ -73,6 +73,30 @@ def test_detection_names_the_key_and_the_mistake(place: Path) -> None:
     assert bootwright(place, "flash-encryption", "detect", "out").code == 1
 
 
+def test_a_dump_is_mapped_sector_by_sector(place: Path) -> None:
+    key = bytes(range(1, 33))
+    dump = bytearray(b"\xff" * 0x10000)
+    dump[0 : len(IMAGE)] = encrypt_xts(IMAGE, key, 0)
+    dump[0x4000:0x5000] = b"noise" * 819 + b"!"
+    dump[0x8000 : 0x8000 + len(IMAGE)] = IMAGE
+    dump[0xA000:0xC000] = encrypt_xts(b"\xff" * 0x2000, key, 0xA000)
+    (place / "dump").write_bytes(dump)
+    known = "an ESP image for chip id 5 of 0x1230 bytes"
+    said = answer(place, "flash-encryption map --chip esp32c3 -k k32 dump")["stretches"]
+    assert [(one["start"], one["end"], one["content"], one["what"]) for one in said] == [
+        (0, 0x2000, "ciphertext", known),
+        (0x2000, 0x4000, "erased", ""),
+        (0x4000, 0x5000, "unknown", ""),
+        (0x5000, 0x8000, "erased", ""),
+        (0x8000, 0xA000, "plaintext", known),
+        (0xA000, 0xC000, "erased, then encrypted", ""),
+        (0xC000, 0x10000, "erased", ""),
+    ]
+    bare = answer(place, "flash-encryption map dump")["stretches"]
+    assert [one["content"] for one in bare][:2] == ["unknown", "erased"]
+    assert "0xc000  plaintext" in bootwright(place, "flash-encryption", "map", "dump").out
+
+
 def test_short_tails_are_filled_only_on_request(place: Path) -> None:
     (place / "odd").write_bytes(b"x" * 100)
     line = "flash-encryption encrypt --chip esp32c3 -k k32 -a 0 -o out odd"

@@ -203,6 +203,40 @@ def detect_command(
     context.exit(show(Answer(command="flash-encryption detect", findings=findings), as_json=as_json))
 
 
+@flash_encryption.command("map")
+@click.option("--key", "-k", "key_file", type=FILE, help="The flash-encryption key, with --chip or --algorithm.")
+@click.option("--base", default="0", callback=number, help="The flash address at which the dump starts (0).")
+@crypt_config_option
+@algorithm_option
+@chip_option
+@click.argument("file", type=FILE)
+@json_option
+@click.pass_context
+def map_command(
+    context: click.Context,
+    key_file: Path | None,
+    base: int,
+    crypt_config: int,
+    algorithm: str | None,
+    chip_name: str | None,
+    file: Path,
+    as_json: bool,
+) -> None:
+    """Show what lies where in a dump of a flash.
+
+    Sector by sector: plaintext, ciphertext of the key, erased; and which structure begins there.
+    """
+    from bootwright.formats.esp_flash_map import map_flash
+    from bootwright.host.files import read_bytes
+
+    scheme = _scheme(key_file, chip_name, algorithm, crypt_config) if key_file else None
+    stretches = map_flash(read_bytes(file, what="dump of a flash"), scheme, base=base)
+    rows = [{"start": one.start, "end": one.end, "content": str(one.content), "what": one.what} for one in stretches]
+    text = "\n".join(f"{one.start:#10x} {one.end:#10x}  {one.content:24} {one.what}".rstrip() for one in stretches)
+    answer = Answer(command="flash-encryption map", details={"stretches": rows})
+    context.exit(show(answer, as_json=as_json, text=text))
+
+
 def _scheme(key_file: Path, chip_name: str | None, algorithm: str | None, crypt_config: int) -> FlashScheme:
     from bootwright.chips.chip import load_chip
     from bootwright.formats.esp_flash_scheme import Algorithm

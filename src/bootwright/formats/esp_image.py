@@ -362,7 +362,7 @@ def _check_chip(header: EspImageHeader, chip_id: int, subject: str) -> Finding:
 
 
 def _check_revision(image: EspImage, revision: int, subject: str) -> Finding:
-    """As `bootloader_common_check_chip_validity`: a maximum of 0 or 0xffff is none, and bootloaders are held to none."""
+    """As `bootloader_common_check_chip_validity`: a maximum of 0 or 0xffff is none; bootloaders are held to none."""
     header = image.header
     most = header.max_chip_rev_full if image.bootloader_desc is None else 0xFFFF
     limit = str(most) if most not in (0, 0xFFFF) else "any"
