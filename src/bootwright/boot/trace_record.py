@@ -8,7 +8,7 @@ from typing import Any
 
 from bootwright.boot.config import BootConfig, Mode, SerialErase
 from bootwright.boot.loader import boot_go, set_confirmed, set_pending
-from bootwright.boot.outcome import Booted, BootOutcome, Panic
+from bootwright.boot.outcome import Booted, BootOutcome
 from bootwright.boot.probe import Console
 from bootwright.boot.recovery import SerialRecovery
 from bootwright.boot.runs import Runs, operations
@@ -57,7 +57,7 @@ class Recorder:
         step: dict[str, Any] = {"do": "boot"}
         if stop_before is not None:
             step |= {"stop_before_op": stop_before, "cut": cut}
-        word = "power_cut" if outcome is None else "assert" if isinstance(outcome, Panic) else outcome_word(outcome)
+        word = "power_cut" if outcome is None else outcome_word(outcome)
         step |= {"outcome": word, "nops": len(rows), "log": console.lines}
         if isinstance(outcome, Booted):
             step |= {"image_off": outcome.image_offset, "version": outcome.version}
