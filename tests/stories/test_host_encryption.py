@@ -28,6 +28,7 @@ def commands(page: str) -> list[list[str]]:
 @pytest.mark.parametrize("page", ["sign-a-bootloader.md", "encrypt-on-the-host.md"])
 def test_every_command_of_the_page_works_in_its_order(page: str, tmp_path: Path) -> None:
     (tmp_path / "bootloader.bin").write_bytes(make_bootloader_image(5, size=0x5550))
+    (tmp_path / "app.bin").write_bytes(make_bootloader_image(0, size=0x2000))
     (tmp_path / "app-signed.bin").write_bytes((0x96F3B83D).to_bytes(4, "little") + bytes(0x3001))
     if page != "sign-a-bootloader.md":
         bootwright(tmp_path, "secure-boot", "keygen", "--chip", "esp32c3", "boot-key.pem")
