@@ -203,3 +203,9 @@ def test_a_value_that_cannot_be_is_told_with_one_that_can(text: str, found: str,
         parse(text)
     assert found in caught.value.message
     assert f"write {hint}, for example" in caught.value.hint
+
+
+def test_a_bootloader_conf_is_named_in_the_printed_project_by_taking_the_hash_away(tmp_path: Path) -> None:
+    (tmp_path / "bootloader.conf").write_text(PORT_CONF)
+    printed = print_project().replace("# conf =", "conf =")
+    assert parse(printed, tmp_path).conf.slots()[0].address == 0x10000

@@ -254,6 +254,7 @@ SETTINGS: tuple[Setting, ...] = (
         " | ".join(Upgrade),
         '"scratch"',
         "How the update reaches the primary slot.",
+        "scratch",
     ),
     Setting("layout", "flash_size", size, _BYTES, '"4MB"', "Bytes of flash.", _PORT),
     Setting("layout", "bootloader_size", size, _BYTES, "0xF000", "Bytes of the bootloader's region.", _PORT),
