@@ -170,9 +170,12 @@ class ControlPort:
         self._path = socket_path(chip.file.path)
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with _short_path(self._path) as address:
-            self._socket.bind(address)
-        self._path.chmod(0o600)
+        mask = os.umask(0o177)
+        try:
+            with _short_path(self._path) as address:
+                self._socket.bind(address)
+        finally:
+            os.umask(mask)
         self._socket.listen(5)
         self._socket.setblocking(False)
 
