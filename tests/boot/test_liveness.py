@@ -8,7 +8,7 @@ from bootwright.host.explore import Exploration, Question, explore
 from bootwright.host.explore_graph import Closure, Cuts, Limits
 from bootwright.host.explore_scene import Action
 
-MODES = [Mode.SCRATCH, Mode.MOVE, Mode.OFFSET, Mode.OVERWRITE]
+MODES = list(Mode)
 
 
 def facts(result: Exploration) -> list[object]:

@@ -20,11 +20,12 @@ class Mode(StrEnum):
     MOVE = "move"  #: MCUBOOT_SWAP_USING_MOVE
     OFFSET = "offset"  #: MCUBOOT_SWAP_USING_OFFSET
     OVERWRITE = "overwrite"  #: MCUBOOT_OVERWRITE_ONLY
+    OVERWRITE_FAST = "overwrite-fast"  #: with MCUBOOT_OVERWRITE_ONLY_FAST, which the Espressif port never sets
 
     @property
     def swaps(self) -> bool:
         """Whether the old image is kept, so that it can come back."""
-        return self is not Mode.OVERWRITE
+        return self not in (Mode.OVERWRITE, Mode.OVERWRITE_FAST)
 
 
 class Signature(StrEnum):

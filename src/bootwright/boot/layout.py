@@ -17,7 +17,7 @@ from bootwright.formats.mcuboot_trailer import TrailerGeometry, boot_magic
 PRIMARY, SECONDARY = 0, 1
 
 #: BOOT_STATUS_STATE_COUNT: status bytes for each sector index
-STATES = {Mode.SCRATCH: 3, Mode.MOVE: 3, Mode.OFFSET: 2, Mode.OVERWRITE: 3}
+STATES = {Mode.SCRATCH: 3, Mode.MOVE: 3, Mode.OFFSET: 2, Mode.OVERWRITE: 3, Mode.OVERWRITE_FAST: 3}
 
 
 @dataclass(frozen=True, slots=True)

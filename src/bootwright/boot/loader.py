@@ -52,7 +52,12 @@ STRATEGIES = {
         swap_offset.slots_compatible, swap_offset.read_image_header, swap_offset.max_image_size, True
     ),
     Mode.OVERWRITE: Strategy(overwrite.slots_compatible, overwrite.read_image_header, overwrite.max_image_size, False),
+    Mode.OVERWRITE_FAST: Strategy(
+        overwrite.slots_compatible, overwrite.read_image_header, overwrite.max_image_size, False
+    ),
 }
+
+COPIES = {Mode.OVERWRITE: overwrite.copy_image, Mode.OVERWRITE_FAST: overwrite.copy_image_fast}
 
 SWAPS = {
     Mode.SCRATCH: Swap(swap_scratch.status_source, swap_scratch.read_status_bytes, swap_scratch.swap_run),
@@ -243,7 +248,7 @@ def _validate_slot(loader: Loader, slot: int, status: Status, expected: SwapType
     fault: Finding | None = None
     if mode is Mode.OFFSET and slot == SECONDARY and status.is_reset and expected in (SwapType.TEST, SwapType.PERM):
         fault = _upload_address_fault(loader, place)
-    if mode is Mode.OVERWRITE and loader.config.downgrade_prevention and slot == SECONDARY:
+    if not mode.swaps and loader.config.downgrade_prevention and slot == SECONDARY:
         primary = loader.header(PRIMARY)
         if header.comparable < primary.comparable and not primary.erased:
             loader.probe.log("ERR", "Insufficient version in secondary slot")
@@ -322,7 +327,7 @@ def _perform(loader: Loader, status: Status) -> Program[None]:
         loader.swap_type = SwapType.NONE
         return
     if not loader.config.mode.swaps:
-        yield from overwrite.copy_image(loader)
+        yield from COPIES[loader.config.mode](loader)
         return
     yield from _swap_image(loader, status)
     yield from _conclude(loader, status, swap_type, "perform")

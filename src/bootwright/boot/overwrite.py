@@ -1,6 +1,6 @@
 """Overwrite-only: the secondary slot is copied over the primary; the old image is gone.
 
-Source: boot_copy_image of boot/bootutil/src/loader.c, without MCUBOOT_OVERWRITE_ONLY_FAST (MCUboot 2d4bacc3).
+Source: boot_copy_image of boot/bootutil/src/loader.c, with and without MCUBOOT_OVERWRITE_ONLY_FAST (MCUboot 2d4bacc3).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from bootwright.boot.header import HEADER_SIZE, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY
 from bootwright.boot.loader_state import Loader, Status
 from bootwright.boot.outcome import halted
+from bootwright.boot.validate import read_image_size
 from bootwright.flash import Program
 
 
@@ -37,19 +38,55 @@ def max_image_size(loader: Loader) -> int:
 
 def copy_image(loader: Loader) -> Program[None]:
     """boot_copy_image: the whole slot, the secondary's trailer included; then the request is dropped."""
-    image, step, status = loader.image, loader.layout.sector_size, Status(swap_type=loader.swap_type)
-    primary, secondary = loader.place(PRIMARY), loader.place(SECONDARY)
-    loader.probe.log("INF", f"Image {image} upgrade secondary slot -> primary slot")
-    loader.probe.log("INF", "Erasing the primary slot")
+    step, status = loader.layout.sector_size, Status(swap_type=loader.swap_type)
+    primary = loader.place(PRIMARY)
+    _announce(loader)
     loader.mark("overwrite: erase primary", status)
     for index in range(primary.sectors):
         yield from loader.must_erase(primary, index * step, step, "erase primary")
-    size = primary.sectors * step
-    loader.probe.log("INF", f"Image {image} copying the secondary slot to the primary slot: {size:#x} bytes")
     loader.mark("overwrite: copy", status)
+    yield from _copy(loader, primary.sectors * step)
+    yield from _drop_request(loader, status)
+
+
+def copy_image_fast(loader: Loader) -> Program[None]:
+    """boot_copy_image, fast: only what the image takes, and the trailer, which gets a magic of its own."""
+    layout, status = loader.layout, Status(swap_type=loader.swap_type)
+    step, primary = layout.sector_size, loader.place(PRIMARY)
+    image_size = read_image_size(loader, SECONDARY)
+    if image_size is None:
+        because = "the update has an unreadable TLV area: assertion in boot_copy_image"
+        raise halted("mcuboot.image.size_unreadable", "secondary", because)
+    _announce(loader)
+    loader.mark("overwrite: erase primary", status)
+    needed = min(max(1, -(-image_size // step)), primary.sectors)
+    for index in range(needed):
+        yield from loader.must_erase(primary, index * step, step, "erase primary")
+    first = layout.first_trailer_sector(loader.image, PRIMARY) * step
+    yield from loader.must_erase(primary, first, primary.sectors * step - first, "erase primary trailer")
+    loader.mark("overwrite: copy", status)
+    yield from _copy(loader, image_size + layout.write_size - image_size % layout.write_size)
+    loader.mark("overwrite: magic", status)
+    yield from loader.write_magic(primary)
+    yield from _drop_request(loader, status)
+
+
+def _announce(loader: Loader) -> None:
+    loader.probe.log("INF", f"Image {loader.image} upgrade secondary slot -> primary slot")
+    loader.probe.log("INF", "Erasing the primary slot")
+
+
+def _copy(loader: Loader, size: int) -> Program[None]:
+    text = f"Image {loader.image} copying the secondary slot to the primary slot: {size:#x} bytes"
+    loader.probe.log("INF", text)
+    primary, secondary = loader.place(PRIMARY), loader.place(SECONDARY)
     copied = yield from loader.copy_region(secondary, primary, 0, 0, size, "copy secondary to primary")
     if not copied:
         raise halted("mcuboot.copy.refused", "primary", "the slots differ in size: assertion in boot_perform_update")
+
+
+def _drop_request(loader: Loader, status: Status) -> Program[None]:
+    secondary, step = loader.place(SECONDARY), loader.layout.sector_size
     loader.mark("overwrite: drop request", status)
     yield from loader.must_erase(secondary, 0, step, "erase first secondary sector")
     last = (secondary.sectors - 1) * step
