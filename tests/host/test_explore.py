@@ -119,3 +119,9 @@ def test_wear_counts_the_erases_of_one_update() -> None:
     assert result.wear is not None
     assert result.wear.most_worn[0] == ("scratch sector 0", 3)
     assert result.wear.erases == 23
+
+
+def test_a_limit_of_states_is_said() -> None:
+    result = explore(Question(scene=scene(Mode.SCRATCH, Action.PERMANENT), max_states=20, remedies=False))
+    assert result.bounds[0].startswith("the update stopped at ")
+    assert result.states < 120

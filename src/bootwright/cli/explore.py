@@ -34,6 +34,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--samples", type=click.IntRange(1), default=1000, show_default=True, help="Random series in sample mode."
 )
+@click.option("--max-states", type=click.IntRange(1), default=100_000, show_default=True, help="Of each phase.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for the remedies.")
 @click.option("--provisioning", is_flag=True, help="Cut the first boot of PROJECT instead (eFuses, encryption).")
 @click.option("--points", type=click.IntRange(1), default=24, show_default=True, help="Flash cuts for --provisioning.")
@@ -56,6 +57,7 @@ def explore(
     cuts: str,
     seed: int,
     samples: int,
+    max_states: int,
     jobs: int,
     provisioning: bool,
     points: int,
@@ -86,6 +88,7 @@ def explore(
             cuts=Cuts(cuts),
             seed=seed,
             samples=samples,
+            max_states=max_states,
             remedies=not no_remedies,
             jobs=jobs,
             progress=_progress() if shown else None,

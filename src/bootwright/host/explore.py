@@ -55,6 +55,7 @@ class Question:
     cuts: Cuts = Cuts.CLEAN
     seed: int = 0
     samples: int = 1000
+    max_states: int = 100_000  #: of each phase; a limit that memory sets
     remedies: bool = True
     reduced: bool = True  #: join states that differ only in sectors about to be erased
     jobs: int = 1  #: processes for the remedies
@@ -159,6 +160,11 @@ def _explore_graph(question: Question, *, reduced: bool, kept: int = 0) -> Explo
         _follow(question, checker, notes, _reverts(checker, [root]))
     else:
         _follow(question, checker, notes, _updates(scene, checker, root))
+    bounds += tuple(
+        f"the {phase.name} stopped at {len(phase.closure.nodes)} states: what lies behind them was not seen"
+        for phase in checker.phases
+        if phase.closure.stopped
+    )
     return Exploration(
         question, checker.phases, checker.violations, bounds, tuple(notes), stray=checker.leaves_its_areas()
     )
@@ -180,7 +186,9 @@ def _limits(question: Question) -> tuple[Limits, tuple[str, ...]]:
     elif question.cuts is Cuts.BITS:
         torn = 1
         bounds.append(f"at most one partial operation, two draws of each, seed {question.seed}")
-    return Limits(cuts=question.cuts, max_level=level, max_torn=torn, seed=question.seed), tuple(bounds)
+    return Limits(
+        cuts=question.cuts, max_level=level, max_torn=torn, max_states=question.max_states, seed=question.seed
+    ), tuple(bounds)
 
 
 Plan = Iterator[tuple[str, Before, list[Root], Property, frozenset[Versions | None]]]

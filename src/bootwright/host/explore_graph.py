@@ -63,6 +63,7 @@ class Limits:
     cuts: Cuts = Cuts.CLEAN
     max_level: int | None = None  #: power cuts in a row; None: any number
     max_torn: int | None = None  #: of them inside an operation; None: any number
+    max_states: int | None = None  #: found states after which no new ones are looked for
     draws: int = 2  #: for BITS: how many partial results of each operation
     seed: int = 0
 
@@ -80,6 +81,7 @@ class Closure:
     points: list[tuple[Cut, Node]] = field(default_factory=list)  #: every cut of the first root's boot
     operations: int = 0  #: of the model, in all
     torn: dict[tuple[int, int], list[int]] = field(default_factory=dict)  #: what cuts inside operations left behind
+    stopped: bool = False  #: whether the limit of states was reached
     _first: Node | None = None
     _walked: dict[tuple[int, bool], int] = field(default_factory=dict)
 
@@ -95,7 +97,9 @@ class Closure:
             node = todo.popleft()
             run = self.runs.boot(node.state)
             self.operations += len(run.ops)
-            if self.limits.max_level is None or node.level < self.limits.max_level:
+            if self.limits.max_states is not None and len(self.nodes) >= self.limits.max_states:
+                self.stopped = True
+            elif self.limits.max_level is None or node.level < self.limits.max_level:
                 todo += self._children(node, run)
             if progress is not None and not len(self.nodes) & 0xFF:
                 progress(len(self.nodes), len(todo))
