@@ -98,11 +98,20 @@ class Closure:
             run = self.runs.boot(node.state)
             self.operations += len(run.ops)
             if self.limits.max_states is not None and len(self.nodes) >= self.limits.max_states:
-                self.stopped = True
+                self._stop(todo)
             elif self.limits.max_level is None or node.level < self.limits.max_level:
                 todo += self._children(node, run)
             if progress is not None and not len(self.nodes) & 0xFF:
                 progress(len(self.nodes), len(todo))
+
+    def _stop(self, todo: deque[Node]) -> None:
+        """The limit is reached: states that were found and not booted yet are given up."""
+        self.stopped = True
+        for node in todo:
+            del self.nodes[node.state.fingerprint]
+        todo.clear()
+        kept = {id(node) for node in self.nodes.values()}
+        self.points = [(cut, node) for cut, node in self.points if id(node) in kept]
 
     def outcome(self, node: Node) -> tuple[BootOutcome, State]:
         """How the node boots without a further cut."""
