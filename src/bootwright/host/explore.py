@@ -331,7 +331,9 @@ def answer(result: Exploration) -> Answer:
         elif kind is Property.RECOVERY:
             findings += _recovery(result)
         else:
-            findings.append(passed(f"explore.{kind.value}", SENTENCES[kind], _held(result)))
+            stopped = any(phase.closure.stopped for phase in result.phases)
+            say = warned if stopped else passed
+            findings.append(say(f"explore.{kind.value}", SENTENCES[kind], _held(result)))
     return Answer(command="explore", findings=tuple(findings), details=details(result))
 
 

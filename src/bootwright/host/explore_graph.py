@@ -105,13 +105,16 @@ class Closure:
                 progress(len(self.nodes), len(todo))
 
     def _stop(self, todo: deque[Node]) -> None:
-        """The limit is reached: states that were found and not booted yet are given up."""
+        """The limit is reached: every single cut is still booted, states behind further cuts are given up."""
+        if self.stopped:
+            return
         self.stopped = True
-        for node in todo:
+        later = [node for node in todo if node.level > 1]
+        for node in later:
             del self.nodes[node.state.fingerprint]
+        near = [node for node in todo if node.level <= 1]
         todo.clear()
-        kept = {id(node) for node in self.nodes.values()}
-        self.points = [(cut, node) for cut, node in self.points if id(node) in kept]
+        todo.extend(near)
 
     def outcome(self, node: Node) -> tuple[BootOutcome, State]:
         """How the node boots without a further cut."""
