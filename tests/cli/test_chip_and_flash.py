@@ -69,6 +69,7 @@ def test_a_boot_gives_its_verdict_and_says_what_is_not_modelled(chip: Path, caps
 def test_what_differs_from_a_new_chip_is_told_by_field_and_sector(
     chip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert answer(capsys, "chip", "diff", "dev1")["efuses"] == []
     assert code("flash", "write", "dev1", "0x10000", "app.bin") == 0
     assert answer(capsys, "chip", "diff", "dev1")["flash"] == [[0x10000, 0x1000]]
     assert code("chip", "new", "esp32c3", "--flash", "1MB", "dev2") == 0
@@ -126,10 +127,16 @@ def test_a_whole_set_is_written_from_idfs_list(chip: Path, capsys: pytest.Captur
         (),
         ("0x0", "app.bin", "--encrypt", "--key", "k"),
         ("0x0", "app.bin", "--allow", "all"),
+        ("--", "-16", "app.bin"),
     ],
 )
 def test_a_line_that_makes_no_sense_is_a_usage_error(chip: Path, words: tuple[str, ...]) -> None:
     assert code("flash", "write", "dev1", *words) == 2
+
+
+def test_sizes_of_nothing_and_half_an_area_are_usage_errors(chip: Path) -> None:
+    assert code("flash", "read", "dev1", "0", "0", "back.bin") == 2
+    assert code("flash", "erase", "dev1", "0x1000") == 2
 
 
 def test_neither_chip_nor_port_is_a_refusal(chip: Path) -> None:

@@ -88,6 +88,40 @@ def test_ciphertext_with_another_key_is_refused() -> None:
     assert "another chip" in refusal(planned(target(ON), app(ciphertext))).because
 
 
+def test_encrypting_here_with_another_key_than_the_chips_is_refused() -> None:
+    other = host_cipher(C3, bytes(32))
+    for efuses in (ON, with_key()):
+        plan = judge(plan_pieces(target(efuses), (app(),), Form.ENCRYPTED_HERE, other))
+        assert refusal(plan).code == "flash.foreign_ciphertext"
+        assert not planned(target(efuses), app(), form=Form.ENCRYPTED_HERE).refusals
+    assert not judge(plan_pieces(target(Efuses.blank(C3)), (app(),), Form.ENCRYPTED_HERE, other)).refusals
+
+
+def test_ciphertext_ahead_of_the_counter_is_possible_and_said() -> None:
+    for form in (Form.ENCRYPTED_HERE, Form.ENCRYPTED_BY_CHIP):
+        plan = planned(target(with_key()), app(), form=form)
+        assert not plan.refusals
+        assert "flash.encryption_off" in [finding.code for finding in plan.findings]
+
+
+@pytest.mark.parametrize(("length", "chip"), [(64, "esp32c3"), (16, "esp32s3"), (64, "esp32c2")])
+def test_a_key_of_a_length_that_the_chip_has_not_is_refused(length: int, chip: str) -> None:
+    with pytest.raises(RefusedError, match=rf"the key has {length} bytes, keys of the ESP32-.. have"):
+        host_cipher(load_chip(chip), bytes(length))
+
+
+def test_an_image_for_another_chip_or_for_newer_silicon_is_refused() -> None:
+    for data in (make_bootloader_image(9, size=0x6000), BOOTLOADER[:15] + b"\x39\x30" + BOOTLOADER[17:]):
+        plan = planned(target(Efuses.blank(C3)), bootloader(data), allow="rejected-bootloader rewritten-header")
+        assert refusal(plan).code == "flash.other_chip"
+        assert "--allow other-chip" in refusal(plan).next
+    foreign = app(make_bootloader_image(9, size=0x6000))
+    assert refusal(planned(target(ON), foreign, form=Form.ENCRYPTED_BY_CHIP)).code == "flash.other_chip"
+    whole = Piece(address=0, data=b"\xff" * 0x1000 + BOOTLOADER, name="flash.bin")
+    esp32 = target(Efuses.blank(load_chip("esp32")))
+    assert refusal(planned(esp32, whole)).code == "flash.other_chip"
+
+
 def test_a_bootloader_that_the_rom_rejects_is_refused_with_the_roms_reason() -> None:
     damaged = BOOTLOADER[:0x100] + b"\0\1" + BOOTLOADER[0x102:]
     plan = planned(target(Efuses.blank(C3)), bootloader(damaged))

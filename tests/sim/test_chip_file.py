@@ -1,4 +1,6 @@
+import struct
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,26 @@ def test_a_file_that_is_no_chip_or_is_cut_short_is_refused(path: Path, tmp_path:
         open_chip_file(path)
     with pytest.raises(RefusedError, match="cannot open"):
         open_chip_file(tmp_path / "missing.chip")
+
+
+def test_a_chip_that_cannot_be_made_there_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    efuses = factory_efuses(load_chip("esp32"), mac=MAC)
+    with pytest.raises(RefusedError, match=r"cannot make .*nowhere.dev1\.chip: No such file or directory"):
+        create_chip_file(tmp_path / "nowhere" / "dev1.chip", efuses, 1 << 18)
+    for name in ("", ".", "/"):
+        with pytest.raises(RefusedError, match="is no name"):
+            chip_path(name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_of_another_shape_is_no_crash(path: Path) -> None:
+    body = b'{"revision": 4}'
+    record = struct.pack("<QII", 9, len(body), zlib.crc32(body)) + body
+    with path.open("r+b") as file:
+        file.seek(STATE_AT[1])
+        file.write(record)
+    with pytest.raises(FormatError, match="not as this version writes it"):
+        open_chip_file(path)
 
 
 def test_a_name_and_its_file_name_mean_the_same() -> None:

@@ -152,19 +152,21 @@ def _slot_size(flash_size: int) -> int:
 
 
 def _serve(names: tuple[str, ...], wishes: Mapping[str, tuple[str, int]]) -> None:
+    from bootwright.sim.bench import boot_when_asked
     from bootwright.sim.chip_file import chip_path
-    from bootwright.sim.firmware import boot_from_flash
     from bootwright.sim.server import ChipServer, PortWish
 
-    server = ChipServer(boot=boot_from_flash)
+    server = ChipServer(boot=boot_when_asked)
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: server.stop())
+        announced = []
         for at, name in enumerate(names):
             ports = {uart: PortWish(kind, port and port + at * len(wishes)) for uart, (kind, port) in wishes.items()}
-            for listening in server.serve(chip_path(name), ports):
-                which = f" ({listening.chip})" if len(names) > 1 else ""
-                click.echo(f"{listening.uart} listening on {listening.url}{which}")
+            announced += server.serve(chip_path(name), ports)
+        for listening in announced:
+            which = f" ({listening.chip})" if len(names) > 1 else ""
+            click.echo(f"{listening.uart} listening on {listening.url}{which}")
         server.run()
     finally:
         server.close()

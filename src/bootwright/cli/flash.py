@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bootwright.host.flash_target import Flashable
     from bootwright.host.flashing import FlashPlan, Piece, Target
 
-_ALLOW = ("plaintext", "encrypt-again", "foreign-ciphertext", "rejected-bootloader", "rewritten-header")
+_ALLOW = ("plaintext", "encrypt-again", "foreign-ciphertext", "rejected-bootloader", "rewritten-header", "other-chip")
 
 chip_argument = click.argument("chip_name", metavar="CHIP")
 baud_option = click.option("--baud", default=460800, show_default=True, help="Rate on a real port.")
@@ -27,9 +27,20 @@ def number(context: click.Context, parameter: click.Parameter, value: str | None
         return None
     unit = {"K": 1 << 10, "M": 1 << 20}.get(value[-1:].upper(), 1)
     try:
-        return int(value[:-1] if unit > 1 else value, 0) * unit
+        found = int(value[:-1] if unit > 1 else value, 0) * unit
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no number; 0x10000, 64K and 1M are") from None
+        found = -1
+    if found < 0:
+        raise click.BadParameter(f"{value!r} is no address or size; 0x10000, 64K and 1M are")
+    return found
+
+
+def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A number of bytes, at least one."""
+    found = number(context, parameter, value)
+    if found == 0:
+        raise click.BadParameter("a size of 0 asks for nothing")
+    return found
 
 
 def pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[int, Path], ...]:
@@ -106,19 +117,30 @@ def _plan(known: Target, pieces: tuple[Piece, ...], key: Path | None, *, encrypt
     from bootwright.host.flashing import Form, host_cipher, plan_pieces
 
     if key is not None:
-        return plan_pieces(known, pieces, Form.ENCRYPTED_HERE, host_cipher(known.chip, read_bytes(key)))
+        cipher = host_cipher(known.chip, read_bytes(key))
+        if known.cipher is None:
+            known = replace(known, cipher=cipher)  # nobody can read the chip's own: this one is taken for it
+        return plan_pieces(known, pieces, Form.ENCRYPTED_HERE, cipher)
     return plan_pieces(known, pieces, Form.ENCRYPTED_BY_CHIP if encrypt else Form.AS_IS, None)
 
 
 def _apply(target: Flashable, plan: FlashPlan, *, quiet: bool) -> None:
+    """Write, with a bar on stderr where somebody looks; esptool, where it does the work, draws its own."""
     from rich.console import Console
     from rich.progress import Progress
 
-    total = sum(len(write.data) for write in plan.writes)
-    with Progress(console=Console(stderr=True), disable=quiet, transient=True) as bar:
-        task = bar.add_task("writing", total=total)
-        report: Callable[[int, int], None] = lambda done, _: bar.update(task, completed=done)  # noqa: E731 - one line
+    console = Console(stderr=True)
+    bar = Progress(console=console, disable=quiet or not console.is_terminal, transient=True)
+    task = bar.add_task("writing")
+
+    def report(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
         target.apply(plan, report)
+    finally:
+        bar.stop()
 
 
 def _table(plan: FlashPlan, *, written: bool) -> str:
@@ -133,7 +155,7 @@ def _table(plan: FlashPlan, *, written: bool) -> str:
 @flash.command("read")
 @chip_argument
 @click.argument("address", callback=number)
-@click.argument("size", callback=number)
+@click.argument("size", callback=size)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--decrypted", is_flag=True, help="As the CPU reads it; virtual chips only.")
 @baud_option
@@ -197,7 +219,7 @@ def verify_command(
 @flash.command("erase")
 @chip_argument
 @click.argument("address", callback=number, required=False)
-@click.argument("size", callback=number, required=False)
+@click.argument("size", callback=size, required=False)
 @click.option("--allow", multiple=True, type=click.Choice(["erase-secured"]), help="Insist on what would be refused.")
 @baud_option
 @json_option
@@ -215,6 +237,8 @@ def erase_command(
     from bootwright.host.flash_checks import erase_finding
     from bootwright.host.flash_target import flashable
 
+    if address is not None and size is None:
+        raise click.UsageError("give ADDRESS and SIZE, or neither to erase all of it")
     target = flashable(chip_name, baud=baud)
     known = target.inspect()
     start, length = (0, known.flash_size) if address is None else (address, size or 0)
@@ -244,5 +268,9 @@ def id_command(context: click.Context, chip_name: str, baud: int, as_json: bool)
         "secure_boot": known.efuses.is_set(known.chip.secure_boot.enable_field) if known.efuses is not None else None,
         "secure_download_mode": known.closed,
     }
-    text = "\n".join(f"{name:<22}{'not readable' if value is None else value}" for name, value in details.items())
+    words: dict[object, str] = {None: "not readable", True: "yes", False: "no"}
+    text = "\n".join(
+        f"{name:<22}{words.get(value, str(value)) if value is None or isinstance(value, bool) else value}"
+        for name, value in details.items()
+    )
     context.exit(show(Answer(command="flash id", details=details), as_json=as_json, text=text))

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from bootwright.chips.efuses import Efuses
 from bootwright.errors import BootwrightError, FormatError
 from bootwright.finding import Finding, Verdict, failed, passed, warned
 from bootwright.flash import SECTOR_SIZE, NorFlash
@@ -31,6 +32,7 @@ OVERRIDES = {
     "foreign-ciphertext": "flash.foreign_ciphertext",
     "rejected-bootloader": "flash.bootloader_rejected",
     "rewritten-header": "flash.header_rewritten",
+    "other-chip": "flash.other_chip",
     "erase-secured": "flash.erase_secured",
 }
 
@@ -54,6 +56,14 @@ def _softened(finding: Finding, codes: set[str]) -> Finding:
 
 def _chip_findings(plan: FlashPlan) -> Iterator[Finding]:
     target = plan.target
+    if any(write.form is not Form.AS_IS for write in plan.writes) and not target.encryption_on:
+        counter = target.chip.flash_encryption.counter_field
+        yield warned(
+            "flash.encryption_off",
+            target.name,
+            f"flash encryption of {target.name} is off: until {counter} is burned, it would not decrypt what it reads",
+            f"burn {counter} before the next boot, or write plaintext",
+        )
     if not any(write.form is Form.ENCRYPTED_BY_CHIP for write in plan.writes):
         return
     if target.efuses is None:
@@ -93,10 +103,14 @@ def has_flash_key(target: Target) -> bool:
     efuses = target.efuses
     if efuses is None:
         return False
-    keys = [
-        number for purpose in target.chip.purposes if purpose.is_flash_key for number in efuses.find_keys(purpose.name)
+    return any(efuses.read_protected(number) or any(efuses.block(number)) for number in flash_keys(efuses))
+
+
+def flash_keys(efuses: Efuses) -> list[int]:
+    """The blocks that hold a flash-encryption key, or half of one."""
+    return [
+        number for purpose in efuses.chip.purposes if purpose.is_flash_key for number in efuses.find_keys(purpose.name)
     ]
-    return any(efuses.read_protected(number) or any(efuses.block(number)) for number in keys)
 
 
 def _is_plain(data: bytes) -> bool:
@@ -159,6 +173,8 @@ def check_encrypted_twice(target: Target, write: PlannedWrite) -> Finding | None
 def check_foreign_ciphertext(target: Target, write: PlannedWrite) -> Finding | None:
     """Ciphertext that this chip cannot read at this address."""
     data = write.data
+    if write.form is Form.ENCRYPTED_HERE:
+        return _check_key(target, write)
     if write.form is not Form.AS_IS or not target.encryption_on or target.cipher is None:
         return None
     if _is_plain(data) or not _is_random(data) or write.piece.role is Role.PLAIN_DATA:
@@ -180,6 +196,20 @@ def check_foreign_ciphertext(target: Target, write: PlannedWrite) -> Finding | N
         write.piece.name,
         because,
         "encrypt it for this chip and this address; --allow foreign-ciphertext insists",
+    )
+
+
+def _check_key(target: Target, write: PlannedWrite) -> Finding | None:
+    """Encrypted here, with a key that is not the chip's."""
+    if target.cipher is None or not (target.encryption_on or has_flash_key(target)):
+        return None
+    if target.cipher.decrypt(write.data[:128], write.address).startswith(write.piece.data[:128]):
+        return None
+    return failed(
+        "flash.foreign_ciphertext",
+        write.piece.name,
+        f"the key that was given is not the one burned in {target.name}: it would read noise at {write.address:#x}",
+        "give the chip's own key, or let the chip encrypt with --encrypt; --allow foreign-ciphertext insists",
     )
 
 
@@ -243,13 +273,32 @@ def _without_efuses(target: Target, write: PlannedWrite, image: bytes) -> Findin
 
 
 def _as_the_chip_reads(target: Target, write: PlannedWrite) -> bytes | None:
-    if write.form is not Form.AS_IS:
+    if write.form is Form.ENCRYPTED_BY_CHIP or (write.form is Form.ENCRYPTED_HERE and not target.encryption_on):
         return write.piece.data
     if not target.encryption_on or (target.efuses is None and _is_plain(write.data)):
         return write.data
     if target.cipher is None or write.address % 16:
         return None
     return target.cipher.decrypt(write.data + b"\xff" * (-len(write.data) % 16), write.address)
+
+
+def check_other_chip(target: Target, write: PlannedWrite) -> Finding | None:
+    """An image whose header names another chip, or silicon that is newer than this one."""
+    plain = _as_the_chip_reads(target, write)
+    if plain is not None and plain[:1] != b"\xe9" and write.address < target.chip.bootloader_offset:
+        plain = plain[target.chip.bootloader_offset - write.address :]  # a whole flash image
+    if plain is None or plain[:1] != b"\xe9":
+        return None
+    revision = target.efuses.revision if target.efuses is not None else None
+    for finding in verify_esp_image(plain, chip_id=target.chip.chip_id, revision=revision):
+        if finding.verdict is Verdict.FAIL and finding.code in ("esp.image.chip", "esp.image.revision"):
+            return failed(
+                "flash.other_chip",
+                write.piece.name,
+                f"{finding.because}; {target.name} is an {target.chip.title}",
+                f"{finding.next}; --allow other-chip insists",
+            )
+    return None
 
 
 def check_rewritten_header(target: Target, write: PlannedWrite) -> Finding | None:
@@ -311,6 +360,7 @@ CHECKS: tuple[Check, ...] = (
     check_plaintext,
     check_encrypted_twice,
     check_foreign_ciphertext,
+    check_other_chip,
     check_rewritten_header,
     check_bootloader,
 )

@@ -11,19 +11,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from bootwright.chips.chip import load_chip
+from bootwright.chips.efuses import Efuses
 from bootwright.chips.snapshots import read_state
 from bootwright.errors import NotModelledError, RefusedError, WireError
-from bootwright.flash import Erase, FlashOp, NorFlash, drive
-from bootwright.host.flashing import FlashPlan, Form, PlannedWrite, Target, flash_program
+from bootwright.flash import Erase, FlashOp, NorFlash, Write, drive
+from bootwright.host.flash_checks import flash_keys
+from bootwright.host.flashing import BLOCK, FlashPlan, Form, PlannedWrite, Target, flash_program
 from bootwright.sim.bench import act_on_chip
 from bootwright.sim.chip_file import chip_path, peek_chip_file
-from bootwright.sim.encrypted_flash import EncryptedFlash, cipher_of
+from bootwright.sim.encrypted_flash import EncryptedFlash, FlashCipher, cipher_of
 
 Progress = Callable[[int, int], None]  #: (bytes done, bytes in all)
 
@@ -78,16 +80,15 @@ class VirtualChipTarget:
         return Target(name=self.path.stem, chip=efuses.chip, efuses=efuses, flash_size=len(flash), cipher=cipher)
 
     def apply(self, plan: FlashPlan, progress: Progress) -> None:
-        """Perform the plan's operations, in one go through the chip's server when it is served."""
-        operations: list[dict[str, object]] = []
-
-        def collect(op: FlashOp) -> None:
-            operations.append(_operation(op))
-
-        drive(flash_program(plan), collect)
+        """Perform the plan's operations, through the chip's server when it is served."""
         total = sum(len(write.data) for write in plan.writes)
-        act_on_chip(self.path, "change-flash", {"operations": operations})
-        progress(total, total)
+        operations: list[FlashOp] = []
+        drive(flash_program(plan), operations.append)
+        done = 0
+        for batch in _batches(operations):
+            act_on_chip(self.path, "change-flash", {"operations": [_operation(op) for op in batch]})
+            done += sum(len(op.data) for op in batch if isinstance(op, Write))
+            progress(done, total)
 
     def read(self, address: int, length: int, *, decrypted: bool) -> bytes:
         """From the file, whoever serves it."""
@@ -100,6 +101,13 @@ class VirtualChipTarget:
     def erase(self, address: int, length: int) -> None:
         """Through the server, or in the file."""
         act_on_chip(self.path, "change-flash", {"operations": [_operation(Erase(address, length))]})
+
+
+def _batches(operations: Sequence[FlashOp]) -> Iterator[Sequence[FlashOp]]:
+    """As many at a time as a progress bar wants to hear of: about 1 MiB."""
+    step = max((1 << 20) // BLOCK, 1)
+    for at in range(0, len(operations), step):
+        yield operations[at : at + step]
 
 
 def _operation(op: FlashOp) -> dict[str, object]:
@@ -126,7 +134,9 @@ class PortTarget:
         token = _run("espefuse", ["--port", self.port, "--chip", chip.name, "dump", "--format", "token"])
         efuses = read_state(token.encode(), where=self.port)
         unit = {"KB": 1 << 10, "MB": 1 << 20}[size[-2:]]
-        return Target(name=self.port, chip=chip, efuses=efuses, flash_size=int(size[:-2]) * unit)
+        return Target(
+            name=self.port, chip=chip, efuses=efuses, flash_size=int(size[:-2]) * unit, cipher=_readable_cipher(efuses)
+        )
 
     def apply(self, plan: FlashPlan, progress: Progress) -> None:
         """Let esptool write; it draws its own progress, on stderr."""
@@ -142,7 +152,7 @@ class PortTarget:
             )
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory) / "flash.bin"
-            words = ["read-flash", "--no-progress", f"{address:#x}", f"{length:#x}", str(file)]
+            words = ["read-flash", f"{address:#x}", f"{length:#x}", str(file)]
             _run("esptool", ["--port", self.port, "--baud", str(self.baud), *words], shown=True)
             return file.read_bytes()
 
@@ -150,6 +160,17 @@ class PortTarget:
         """Let esptool erase; the gates were ours."""
         words = ["erase-region", "--force", f"{address:#x}", f"{length:#x}"]
         _run("esptool", ["--port", self.port, *words], shown=True)
+
+
+def _readable_cipher(efuses: Efuses) -> FlashCipher | None:
+    """The encryption unit of a chip whose flash key anyone can read; None where it is hidden or there is none."""
+    keys = flash_keys(efuses)
+    if not keys or any(efuses.read_protected(number) for number in keys):
+        return None
+    try:
+        return cipher_of(efuses)
+    except NotModelledError:
+        return None
 
 
 def esptool_commands(plan: FlashPlan, port: str, baud: int, directory: Path) -> list[list[str]]:
@@ -188,16 +209,21 @@ def _run(tool: str, arguments: Sequence[str], *, may_fail: bool = False, shown: 
         [program, *arguments], stdout=output, stderr=None if shown else subprocess.PIPE, text=True, check=False
     )
     if done.returncode and not may_fail:
-        last = (done.stderr or done.stdout or "").strip().splitlines()[-1:] or ["see above"]
-        raise WireError(
-            f"{tool} {' '.join(arguments[2:4])}… ended with {done.returncode}: {last[0]}", "check port and chip"
-        )
-    return done.stdout or ""
+        why = _complaint((done.stdout or "") + (done.stderr or "")) or "see above"
+        ran = f"{tool} {' '.join(arguments[2:4])}…"
+        raise WireError(f"{ran} ended with {done.returncode}: {why}", "check port and chip")
+    return (done.stdout or "") + (done.stderr or "" if may_fail else "")
 
 
 def _found(pattern: str, text: str, what: str, port: str) -> str:
     match = re.search(pattern, text)
     if match is None:
-        last = text.strip().splitlines()[-1:] or ["it said nothing"]
-        raise WireError(f"{port}: esptool did not find out {what}: {last[0]}", "check the port, and hold the boot pin")
+        why = _complaint(text) or "it said nothing"
+        raise WireError(f"{port}: esptool did not find out {what}: {why}", "check the port, and hold the boot pin")
     return match[1]
+
+
+def _complaint(text: str) -> str:
+    """The line in which Espressif's tools say what went wrong, or else the last."""
+    said = re.search(r"(?:A fatal error occurred: |^(?=Error: ))(.+)", text, re.MULTILINE)
+    return said[1].strip() if said else "".join(text.strip().splitlines()[-1:])

@@ -122,15 +122,30 @@ class FlashPlan:
 
 
 def host_cipher(chip: Chip, key: bytes, *, crypt_config: int = 0xF) -> FlashCipher:
-    """What the chip's encryption unit will do with this key file."""
+    """What the chip's encryption unit will do with this key file.
+
+    Raises:
+        RefusedError: the chip has no keys of this length.
+    """
     if chip.flash_encryption.algorithm == "esp32":
         return FlashCipher(
             lambda data, address: encrypt_esp32(data, key, address, crypt_config),
             lambda data, address: decrypt_esp32(data, key, address, crypt_config),
         )
+    _check_key_length(chip, len(key))
     return FlashCipher(
         lambda data, address: encrypt_xts(data, key, address), lambda data, address: decrypt_xts(data, key, address)
     )
+
+
+def _check_key_length(chip: Chip, length: int) -> None:
+    unit = chip.flash_encryption
+    usable = {2 * bits // 8 for bits in unit.key_lengths}
+    usable |= {16} if unit.derived_key else set()
+    usable |= {64} if unit.key_manager else set()
+    if length in (16, 32, 64) and length not in usable:  # any other length is no key file at all, and says so itself
+        lengths = " or ".join(map(str, sorted(usable)))
+        raise RefusedError(f"the key has {length} bytes, keys of the {chip.title} have {lengths}", "check the key file")
 
 
 def plan_pieces(target: Target, pieces: tuple[Piece, ...], form: Form, cipher: FlashCipher | None) -> FlashPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bootwright.chips.efuses import Efuses, diff
@@ -10,8 +11,8 @@ from bootwright.errors import RefusedError
 from bootwright.flash import SECTOR_SIZE
 from bootwright.sim.chip_file import open_chip_file, peek_chip_file
 from bootwright.sim.control import ask_server, perform
-from bootwright.sim.firmware import boot_from_flash
-from bootwright.sim.virtual_chip import VirtualChip
+from bootwright.sim.factory import factory_efuses
+from bootwright.sim.virtual_chip import Booted, VirtualChip
 
 
 def act_on_chip(path: Path, verb: str, arguments: Mapping[str, object]) -> dict[str, object]:
@@ -23,7 +24,14 @@ def act_on_chip(path: Path, verb: str, arguments: Mapping[str, object]) -> dict[
     if (answer := ask_server(path, verb, arguments)) is not None:
         return answer
     with open_chip_file(path) as file:
-        return perform(VirtualChip(file, boot=boot_from_flash, asleep=True), verb, arguments)
+        return perform(VirtualChip(file, boot=boot_when_asked, asleep=True), verb, arguments)
+
+
+def boot_when_asked(chip: VirtualChip) -> Booted:
+    """Boot from flash; who never boots does not pay for importing every bootloader."""
+    from bootwright.sim.firmware import boot_from_flash
+
+    return boot_from_flash(chip)
 
 
 def differences(path: Path, other: Path | None) -> dict[str, object]:
@@ -34,7 +42,7 @@ def differences(path: Path, other: Path | None) -> dict[str, object]:
     """
     state, flash = peek_chip_file(path)
     efuses = state.efuses
-    before, old_flash = Efuses.blank(efuses.chip, revision=efuses.revision), b"\xff" * len(flash)
+    before, old_flash = _as_new(efuses), b"\xff" * len(flash)
     if other is not None:
         other_state, old_flash = peek_chip_file(other)
         before = other_state.efuses
@@ -47,6 +55,15 @@ def differences(path: Path, other: Path | None) -> dict[str, object]:
         for change in diff(before, efuses)
     ]
     return {"efuses": changes, "flash": [list(area) for area in _changed(old_flash, flash)]}
+
+
+def _as_new(efuses: Efuses) -> Efuses:
+    """The same chip as it left the factory; without an address it has not been there."""
+    mac = efuses.read("MAC")
+    if not isinstance(mac, bytes) or not any(mac):
+        zeros = (0,) * len(efuses.bits)
+        return replace(efuses, bits=zeros, checks=zeros)
+    return factory_efuses(efuses.chip, mac=mac, revision=efuses.revision)
 
 
 def _shown(value: int | bytes | None) -> str:

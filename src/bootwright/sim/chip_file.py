@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bootwright.chips.chip import load_chip
 from bootwright.chips.efuses import Efuses
@@ -97,8 +97,14 @@ class ChipFile:
 
 
 def chip_path(name: str) -> Path:
-    """The file of the chip of that name: `dev1` and `dev1.chip` mean the same."""
+    """The file of the chip of that name: `dev1` and `dev1.chip` mean the same.
+
+    Raises:
+        RefusedError: it is no name.
+    """
     path = Path(name)
+    if not path.name:
+        raise RefusedError(f"{name!r} is no name for a chip", "give one such as dev1, for dev1.chip")
     return path if path.suffix == ".chip" else path.with_name(path.name + ".chip")
 
 
@@ -106,7 +112,7 @@ def create_chip_file(path: Path, efuses: Efuses, flash_size: int, *, replacing: 
     """Write a new chip: its flash erased, strapped for download.
 
     Raises:
-        RefusedError: the file exists, or another process serves it.
+        RefusedError: the file exists, another process serves it, or it cannot be made there.
     """
     if path.exists():
         if not replacing:
@@ -114,7 +120,12 @@ def create_chip_file(path: Path, efuses: Efuses, flash_size: int, *, replacing: 
         with _locked(path):
             pass
     header = json.dumps({"chip": efuses.chip.name, "flash_size": flash_size}).encode() + b"\n"
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise RefusedError(
+            f"cannot make {path}: {error.strerror}", "give a name in a directory that exists and is yours"
+        ) from None
     try:
         os.pwrite(descriptor, MAGIC + header, 0)
         os.pwrite(descriptor, _pack(ChipState(efuses=efuses), 0), STATE_AT[0])
@@ -128,6 +139,8 @@ def create_chip_file(path: Path, efuses: Efuses, flash_size: int, *, replacing: 
             os.link(name, path)
     except FileExistsError:
         raise RefusedError(f"{path} exists already", "give the chip another name, or replace it with --force") from None
+    except OSError as error:
+        raise RefusedError(f"cannot write {path}: {error.strerror}", "make room on the disk") from None
     finally:
         os.close(descriptor)
         Path(name).unlink(missing_ok=True)
@@ -241,7 +254,15 @@ def _read_state(descriptor: int, path: Path, chip_name: str) -> tuple[ChipState,
     if not copies:
         raise FormatError(f"{path}: both copies of its state are damaged", "restore it from a copy")
     sequence, body = max(copies)
-    values = json.loads(body)
+    try:
+        return _unpack(json.loads(body), chip_name), sequence
+    except (ValueError, KeyError, TypeError):
+        raise FormatError(
+            f"{path}: its state is not as this version writes it", "open it with the Bootwright that made it"
+        ) from None
+
+
+def _unpack(values: dict[str, Any], chip_name: str) -> ChipState:
     chip = load_chip(chip_name)
     efuses = replace(
         Efuses.blank(chip, revision=values["revision"]),
@@ -250,17 +271,13 @@ def _read_state(descriptor: int, path: Path, chip_name: str) -> tuple[ChipState,
         latch=int(values["latch"], 16),
         unknown=frozenset(values.get("unknown", ())),
     )
-    gpio = tuple((int(pin), int(level)) for pin, level in values["gpio"])
-    return (
-        ChipState(
-            efuses=efuses,
-            download=values["download"],
-            powered=values["powered"],
-            gpio=gpio,
-            console=values["console"],
-            conf=values["conf"],
-            keys=tuple(bytes.fromhex(key) for key in values["keys"]),
-            app=values.get("app", "none"),
-        ),
-        sequence,
+    return ChipState(
+        efuses=efuses,
+        download=values["download"],
+        powered=values["powered"],
+        gpio=tuple((int(pin), int(level)) for pin, level in values["gpio"]),
+        console=values["console"],
+        conf=values["conf"],
+        keys=tuple(bytes.fromhex(key) for key in values["keys"]),
+        app=values.get("app", "none"),
     )

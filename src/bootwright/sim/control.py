@@ -25,8 +25,6 @@ from bootwright.errors import (
     TrustError,
     WireError,
 )
-from bootwright.sim.firmware import boot_and_tell, describe_bootloader
-from bootwright.sim.machine import Cut, CutKind
 from bootwright.sim.port import Loop
 from bootwright.sim.virtual_chip import VirtualChip
 
@@ -94,6 +92,9 @@ def _renew(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, obje
 
 
 def _boot(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    from bootwright.sim.firmware import boot_and_tell, describe_bootloader  # see `bench.boot_when_asked`
+    from bootwright.sim.machine import Cut, CutKind
+
     conf, keys, cut = arguments.get("conf"), arguments.get("keys"), arguments.get("cut")
     if conf is not None:
         listed = keys if isinstance(keys, list) else []
@@ -234,7 +235,7 @@ class _ControlClient:
             return {"ok": perform(self._chip, request["verb"], request["arguments"])}
         except BootwrightError as error:
             return {"error": [type(error).__name__, error.message, error.hint]}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return {"error": ["WireError", "a command that this version does not know", "restart the server"]}
 
     def _reply(self, answer: Mapping[str, object]) -> None:

@@ -284,7 +284,8 @@ class TcpPort:
         try:
             self._socket = socket.create_server(("127.0.0.1", port), backlog=5)
         except OSError as error:
-            raise WireError(f"cannot listen on port {port}: {error.strerror}", "port 0 takes a free one") from None
+            why = os.strerror(error.errno or 0)
+            raise WireError(f"cannot listen on port {port}: {why}", "port 0 takes a free one") from None
         self._socket.setblocking(False)
 
     @property
