@@ -1,5 +1,6 @@
 """`bootwright flash` on a serial port: the installed esptool does the work, our gates come first."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,23 @@ def test_a_chip_that_encrypts_gets_what_it_can_read(folder: Path) -> None:
         assert written.code == 0, written.out + written.err
         state, flash = peek_chip_file(folder / "chip.chip")
         assert cipher_of(state.efuses).decrypt(flash[0x20000:0x21000], 0x20000) == APP[:0x1000]
+
+
+def test_a_chip_in_secure_download_mode_tells_what_it_may_and_takes_what_it_can_read(folder: Path) -> None:
+    (folder / "key.bin").write_bytes(bytes(range(32))[::-1])
+    with new_served_chip(folder, "esp32c3", burned={**KEYED, "ENABLE_SECURITY_DOWNLOAD": 1}) as chip:
+        known = json.loads(run_bootwright("flash", "id", chip.port, "--json", cwd=folder).out)
+        assert (known["secure_download_mode"], known["flash_encryption"], known["secure_boot"]) == (True, True, False)
+        assert known["flash_size"] is None
+        refused = run_bootwright("flash", "write", chip.port, "0x20000", "app.bin", cwd=folder)
+        assert "flash.plaintext" in refused.out
+        words = ("write", chip.port, "--key", "key.bin", "0x20000", "app.bin")
+        written = run_bootwright("flash", *words, cwd=folder)
+        assert written.code == 0, written.out + written.err
+        state, flash = peek_chip_file(folder / "chip.chip")
+        assert cipher_of(state.efuses).decrypt(flash[0x20000:0x21000], 0x20000) == APP[:0x1000]
+        whole = run_bootwright("flash", "erase", chip.port, cwd=folder)
+        assert (whole.code, "give ADDRESS and SIZE" in whole.err) == (7, True)
 
 
 def test_nobody_on_the_port_is_the_lines_fault(folder: Path) -> None:

@@ -186,6 +186,14 @@ def test_encrypting_here_and_letting_the_chip_do_it_give_the_same_cells(data: by
     assert cells[0] == cells[1]
 
 
+def test_a_chip_without_a_rom_loader_takes_nothing() -> None:
+    closed = target(Efuses.blank(C3).burn_fields({"DIS_DOWNLOAD_MODE": 1}).latched())
+    assert refusal(planned(closed, app())).code == "flash.loader_closed"
+    assert erase_finding(closed, 0, 4096, insisted=True).code == "flash.loader_closed"
+    secure = target(Efuses.blank(C3).burn_fields({"ENABLE_SECURITY_DOWNLOAD": 1}).latched())
+    assert not planned(secure, app()).refusals
+
+
 def test_erasing_a_secured_chip_needs_a_word() -> None:
     assert erase_finding(target(ON), 0, 4096, insisted=False).code == "flash.erase_secured"
     assert erase_finding(target(ON), 0, 4096, insisted=True).verdict is Verdict.PASS

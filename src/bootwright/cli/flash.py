@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bootwright.cli.show import json_option, show
+from bootwright.errors import RefusedError
 from bootwright.finding import Answer, failed, passed
 
 if TYPE_CHECKING:
@@ -241,6 +242,10 @@ def erase_command(
         raise click.UsageError("give ADDRESS and SIZE, or neither to erase all of it")
     target = flashable(chip_name, baud=baud)
     known = target.inspect()
+    if address is None and known.closed:
+        raise RefusedError(
+            f"{known.name} is in secure download mode and does not tell how large its flash is", "give ADDRESS and SIZE"
+        )
     start, length = (0, known.flash_size) if address is None else (address, size or 0)
     finding = erase_finding(known, start, length, insisted="erase-secured" in allow)
     if finding.verdict != "fail":
@@ -259,13 +264,14 @@ def id_command(context: click.Context, chip_name: str, baud: int, as_json: bool)
     from bootwright.host.flash_target import flashable
 
     known = flashable(chip_name, baud=baud).inspect()
-    mac = known.efuses.read("MAC") if known.efuses is not None else b""
+    efuses = known.efuses
+    mac = efuses.read("MAC") if efuses is not None else None
     details = {
         "chip": known.chip.name,
-        "mac": mac.hex(":") if isinstance(mac, bytes) else "",
-        "flash_size": known.flash_size,
-        "flash_encryption": known.encryption_on if known.efuses is not None else None,
-        "secure_boot": known.efuses.is_set(known.chip.secure_boot.enable_field) if known.efuses is not None else None,
+        "mac": mac.hex(":") if isinstance(mac, bytes) else None,
+        "flash_size": None if known.closed else known.flash_size,
+        "flash_encryption": known.decrypts if efuses is None else known.encryption_on,
+        "secure_boot": known.boots_signed if efuses is None else efuses.is_set(known.chip.secure_boot.enable_field),
         "secure_download_mode": known.closed,
     }
     words: dict[object, str] = {None: "not readable", True: "yes", False: "no"}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from bootwright.chips.efuses import Efuses
+from bootwright.chips.release import download_closed
 from bootwright.errors import BootwrightError, FormatError
 from bootwright.finding import Finding, Verdict, failed, passed, warned
 from bootwright.flash import SECTOR_SIZE, NorFlash
@@ -56,12 +57,14 @@ def _softened(finding: Finding, codes: set[str]) -> Finding:
 
 def _chip_findings(plan: FlashPlan) -> Iterator[Finding]:
     target = plan.target
+    if closed := _loader_closed(target):
+        yield closed
     if any(write.form is not Form.AS_IS for write in plan.writes) and not target.encryption_on:
         counter = target.chip.flash_encryption.counter_field
         yield warned(
             "flash.encryption_off",
             target.name,
-            f"flash encryption of {target.name} is off: until {counter} is burned, it would not decrypt what it reads",
+            f"flash encryption is off: until {counter} is burned, {target.name} does not decrypt what it reads",
             f"burn {counter} before the next boot, or write plaintext",
         )
     if not any(write.form is Form.ENCRYPTED_BY_CHIP for write in plan.writes):
@@ -96,6 +99,15 @@ def _chip_findings(plan: FlashPlan) -> Iterator[Finding]:
         )
     else:
         yield passed("flash.encrypt", target.name, "the chip has a key, and its ROM loader may encrypt")
+
+
+def _loader_closed(target: Target) -> Finding | None:
+    """A chip without a ROM loader takes nothing from a cable; secure download mode still takes writes."""
+    field = "" if target.efuses is None else download_closed(target.efuses)
+    if field in ("", "ENABLE_SECURITY_DOWNLOAD"):
+        return None
+    because = f"{field} is burned: {target.name} has no ROM loader any more that could be told to change its flash"
+    return failed("flash.loader_closed", target.name, because, "update it through its bootloader or its application")
 
 
 def has_flash_key(target: Target) -> bool:
@@ -376,6 +388,8 @@ def erase_finding(target: Target, address: int, length: int, *, insisted: bool) 
             f"{where} are not whole sectors of {SECTOR_SIZE:#x} inside its {target.flash_size:#x} bytes",
             "align address and size",
         )
+    if closed := _loader_closed(target):
+        return closed
     efuses = target.efuses
     secured = efuses is None or target.encryption_on or efuses.is_set(target.chip.secure_boot.enable_field)
     if secured and not insisted:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bootwright.chips.chip import load_chip
+from bootwright.chips.chip import Chip, load_chip
 from bootwright.chips.efuses import Efuses
 from bootwright.chips.snapshots import read_state
 from bootwright.errors import NotModelledError, RefusedError, WireError
@@ -27,6 +27,7 @@ from bootwright.sim.bench import act_on_chip
 from bootwright.sim.chip_file import chip_path, peek_chip_file
 from bootwright.sim.encrypted_flash import EncryptedFlash, FlashCipher, cipher_of
 
+LARGEST_FLASH = 128 << 20  #: bytes
 Progress = Callable[[int, int], None]  #: (bytes done, bytes in all)
 
 
@@ -129,13 +130,27 @@ class PortTarget:
         model = _found(r"Connected to (ESP\S+) on", out, "which chip answers", self.port)
         chip = load_chip(model)
         if "Secure Download Mode" in out:
-            return Target(name=self.port, chip=chip, efuses=None, flash_size=16 << 20, closed=True)
+            return self._inspect_closed(chip)
         size = _found(r"Detected flash size: (\d+[KM]B)", out, "the flash's size", self.port)
         token = _run("espefuse", ["--port", self.port, "--chip", chip.name, "dump", "--format", "token"])
         efuses = read_state(token.encode(), where=self.port)
         unit = {"KB": 1 << 10, "MB": 1 << 20}[size[-2:]]
         return Target(
             name=self.port, chip=chip, efuses=efuses, flash_size=int(size[:-2]) * unit, cipher=_readable_cipher(efuses)
+        )
+
+    def _inspect_closed(self, chip: Chip) -> Target:
+        info = _run("esptool", ["--port", self.port, "--after", "no-reset", "get-security-info"], may_fail=True)
+        says = dict(re.findall(r"^(Flash Encryption|Secure Boot): (Enabled|Disabled)", info, re.MULTILINE))
+        on = {"Enabled": True, "Disabled": False}
+        return Target(
+            name=self.port,
+            chip=chip,
+            efuses=None,
+            flash_size=LARGEST_FLASH,
+            closed=True,
+            decrypts=on.get(says.get("Flash Encryption", "")),
+            boots_signed=on.get(says.get("Secure Boot", "")),
         )
 
     def apply(self, plan: FlashPlan, progress: Progress) -> None:
@@ -199,6 +214,9 @@ def _files(writes: Sequence[PlannedWrite], directory: Path) -> list[str]:
     return words
 
 
+_COMMANDS = ("flash-id", "get-security-info", "write-flash", "read-flash", "erase-region", "dump")
+
+
 def _run(tool: str, arguments: Sequence[str], *, may_fail: bool = False, shown: bool = False) -> str:
     beside = Path(sys.executable).parent / tool
     program = str(beside) if beside.exists() else shutil.which(tool)
@@ -210,7 +228,7 @@ def _run(tool: str, arguments: Sequence[str], *, may_fail: bool = False, shown: 
     )
     if done.returncode and not may_fail:
         why = _complaint((done.stdout or "") + (done.stderr or "")) or "see above"
-        ran = f"{tool} {' '.join(arguments[2:4])}…"
+        ran = f"{tool} {next((word for word in arguments if word in _COMMANDS), '')}".rstrip()
         raise WireError(f"{ran} ended with {done.returncode}: {why}", "check port and chip")
     return (done.stdout or "") + (done.stderr or "" if may_fail else "")
 

@@ -67,12 +67,14 @@ class Target:
     efuses: Efuses | None  #: None where they cannot be read: secure download mode
     flash_size: int
     cipher: FlashCipher | None = None  #: its encryption unit, where the key is known
-    closed: bool = False  #: secure download mode
+    closed: bool = False  #: secure download mode: `flash_size` is the largest there is
+    decrypts: bool | None = None  #: what a closed chip says of its flash encryption
+    boots_signed: bool | None = None  #: and of its Secure Boot
 
     @property
     def encryption_on(self) -> bool:
         """Whether the chip decrypts what it reads; unknown counts as on."""
-        return self.efuses is None or is_encryption_on(self.efuses)
+        return self.decrypts is not False if self.efuses is None else is_encryption_on(self.efuses)
 
     @property
     def alignment(self) -> int:
