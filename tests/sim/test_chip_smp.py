@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from bootwright.chips.efuses import Efuses
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.keys import KeyType
 from bootwright.sim.chip_file import create_chip_file, open_chip_file
-from bootwright.sim.chip_smp import detect_pin_held, recovery_port
+from bootwright.sim.chip_smp import detect_pin_held, drive_pins, recovery_port
 from bootwright.sim.encrypted_flash import EncryptedFlash, is_encryption_on
 from bootwright.sim.firmware import boot_from_flash
 from bootwright.sim.virtual_chip import VirtualChip
@@ -132,6 +132,64 @@ def test_a_chip_in_recovery_answers_on_its_port_only_whoever_hangs_up(tmp_path: 
         with pytest.raises(SilenceError):
             talk(chip, "uart0", messages.params(LINK))
         assert chip.datagram(b"\x08\0\0\x01\0\0\0\x06\xa0") == b""
+
+
+ENTERED = "Enter the serial recovery mode"
+
+
+def later(chip: VirtualChip) -> list[tuple[float, Callable[[], None]]]:
+    """What the chip wants done later, instead of a clock."""
+    wishes: list[tuple[float, Callable[[], None]]] = []
+    chip.schedule = lambda delay_s, act: wishes.append((delay_s, act))
+    return wishes
+
+
+def test_the_pin_has_to_be_held_for_the_delay(tmp_path: Path) -> None:
+    delay = {"CONFIG_ESP_SERIAL_BOOT_DETECT_DELAY_S": "3"}
+    with chip_on(tmp_path, RECOVERY, delay, app=application(version="1.0.0", max_align=8)) as chip:
+        wishes = later(chip)
+        chip.drive(5, 1)
+        chip.reset()
+        ((delay_s, act),) = wishes
+        assert delay_s == 3
+        assert ENTERED not in chip.state.console
+        act()
+        assert ENTERED in chip.state.console
+
+
+def test_a_pin_let_go_early_boots_the_application(tmp_path: Path) -> None:
+    with chip_on(tmp_path, RECOVERY, app=application(version="1.0.0", max_align=8)) as chip:
+        wishes = later(chip)
+        chip.drive(5, 1)
+        before = len(chip.state.console)
+        chip.reset()
+        chip.drive(5, 0)
+        assert talk(chip, "uart0", messages.image_list(LINK))[0].version == "1.0.0"
+        wishes[0][1]()
+        assert ENTERED not in chip.state.console
+        assert chip.state.console[before:].count("*** Booting MCUboot") == 1
+
+
+def test_a_host_that_talks_need_not_wait_for_the_delay(tmp_path: Path) -> None:
+    with chip_on(tmp_path, RECOVERY, pin=1) as chip:
+        later(chip)
+        chip.reset()
+        assert talk(chip, "uart1", messages.image_list(LINK)) == []
+        assert chip.state.console.count(ENTERED) == 1
+        chip.drive(5, 0)
+        assert talk(chip, "uart1", messages.image_list(LINK)) == []
+
+
+def test_bringing_the_pin_to_its_level_restarts_the_chip_into_recovery(tmp_path: Path) -> None:
+    app = application(version="1.0.0", max_align=8)
+    with chip_on(tmp_path, RECOVERY, app=app) as chip:
+        assert talk(chip, "uart0", messages.image_list(LINK))[0].version == "1.0.0"
+        drive_pins(chip, {4: 1})
+        assert chip.state.console.count("*** Booting MCUboot") == 1
+        drive_pins(chip, {5: 1})
+        assert talk(chip, "uart1", messages.image_list(LINK))[0].slot == 0
+        drive_pins(chip, {5: 1})
+        assert chip.state.console.count(ENTERED) == 1
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -217,7 +217,7 @@ def app_command(context: click.Context, name: str, to: str, as_json: bool) -> No
 @json_option
 @click.pass_context
 def gpio_command(context: click.Context, name: str, levels: dict[str, int], as_json: bool) -> None:
-    """Drive pins of NAME from outside: 9=1."""
+    """Drive pins of NAME from outside: 9=1. Bringing the recovery pin to its level restarts the chip into recovery."""
     _act(context, name, "gpio", {"levels": levels}, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ application with an SMP server listens on the console's ports and on UDP.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bootwright.boot.config import BootConfig
@@ -19,11 +19,12 @@ from bootwright.sim.encrypted_flash import EncryptedFlash, is_encryption_on
 from bootwright.sim.machine import BootReport
 from bootwright.sim.port_config import boot_config
 from bootwright.sim.smp_server import Application, AppState
-from bootwright.sim.virtual_chip import Booted, VirtualChip
+from bootwright.sim.virtual_chip import Booted, Mode, PinWait, VirtualChip
 
 #: the pin that a build without CONFIG_ESP_SERIAL_BOOT_GPIO_DETECT samples (serial_adapter.c)
 DETECT_PINS = {"esp32c2": 18, "esp32c5": 3, "esp32c6": 3, "esp32c61": 3, "esp32p4": 3, "esp32h2": 12}
 DEFAULT_DETECT_PIN = 5
+DEFAULT_DETECT_DELAY_S = 5
 APPLICATION_PORTS = frozenset({"uart0", "usb"})
 
 
@@ -67,13 +68,34 @@ class ApplicationTalker:
         return answer
 
 
-def detect_pin_held(chip: VirtualChip, conf: BootloaderConf) -> bool:
-    """`boot_serial_detect_pin`: whether the pin has the level that asks for recovery; undriven it has its pull's."""
+def detect_pin(chip: VirtualChip, conf: BootloaderConf) -> tuple[int, int]:
+    """The pin that recovery is asked for with, and its level for that."""
     default = DETECT_PINS.get(chip.chip.name, DEFAULT_DETECT_PIN)
     pin = conf.integer("CONFIG_ESP_SERIAL_BOOT_GPIO_DETECT", default)
+    return pin, conf.integer("CONFIG_ESP_SERIAL_BOOT_GPIO_DETECT_VAL", 1)
+
+
+def detect_pin_held(chip: VirtualChip, conf: BootloaderConf) -> bool:
+    """`boot_serial_detect_pin`: whether the pin has the level that asks for recovery; undriven it has its pull's."""
+    pin, wanted = detect_pin(chip, conf)
     pulled = conf.integer("CONFIG_ESP_SERIAL_BOOT_GPIO_INPUT_TYPE", 0)
-    level = dict(chip.state.gpio).get(pin, pulled)
-    return level == conf.integer("CONFIG_ESP_SERIAL_BOOT_GPIO_DETECT_VAL", 1)
+    return dict(chip.state.gpio).get(pin, pulled) == wanted
+
+
+def drive_pins(chip: VirtualChip, levels: Mapping[int, int]) -> None:
+    """Drive pins from outside; what brings the recovery pin to its level resets the chip: only then it is sampled."""
+    held = _asks_for_recovery(chip)
+    for pin, level in levels.items():
+        chip.drive(pin, level)
+    if not held and _asks_for_recovery(chip) and chip.mode is not Mode.OFF:
+        chip.reset()
+
+
+def _asks_for_recovery(chip: VirtualChip) -> bool:
+    if not chip.state.conf:
+        return False
+    conf = BootloaderConf.parse(chip.state.conf)
+    return conf.defined("CONFIG_ESP_MCUBOOT_SERIAL") and detect_pin_held(chip, conf)
 
 
 def recovery_port(conf: BootloaderConf) -> str:
@@ -97,7 +119,17 @@ def _config_of(chip: VirtualChip) -> tuple[BootloaderConf, BootConfig]:
 
 def _in_recovery(chip: VirtualChip, booted: Booted) -> Booted:
     conf, config = _config_of(chip)
-    return replace(booted, talker=RecoveryTalker(chip, config), ports=frozenset({recovery_port(conf)}))
+    talker = RecoveryTalker(chip, config)
+    return replace(booted, talker=talker, ports=frozenset({recovery_port(conf)}), waits=_wait(chip, conf, booted))
+
+
+def _wait(chip: VirtualChip, conf: BootloaderConf, booted: Booted) -> PinWait | None:
+    """The pin has to keep its level for the delay; only then recovery says that it is there."""
+    delay_s = conf.integer("CONFIG_ESP_SERIAL_BOOT_DETECT_DELAY_S", DEFAULT_DETECT_DELAY_S)
+    lines = booted.console.splitlines(keepends=True)
+    if delay_s <= 0 or not lines:
+        return None
+    return PinWait(*detect_pin(chip, conf), delay_s, "".join(lines[:-1]), lines[-1])
 
 
 def _in_application(chip: VirtualChip, booted: Booted) -> Booted:

@@ -58,10 +58,11 @@ def _strap(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, obje
 
 
 def _gpio(chip: VirtualChip, arguments: Mapping[str, object]) -> dict[str, object]:
+    from bootwright.sim.chip_smp import drive_pins
+
     levels = arguments["levels"]
     if isinstance(levels, dict):
-        for pin, level in levels.items():
-            chip.drive(int(pin), int(level))
+        drive_pins(chip, {int(pin): int(level) for pin, level in levels.items()})
     return state_of(chip)
 
 

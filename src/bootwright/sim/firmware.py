@@ -81,11 +81,12 @@ def boot_from_flash(chip: VirtualChip) -> Booted:
 def boot_and_tell(chip: VirtualChip, *, cut: Cut | None = None) -> dict[str, object]:
     """Boot once for a person: outcome, findings, what changed.
 
-    Whatever the straps say, this boots from flash; a chip that is strapped for download is reset afterwards, so that
-    tools find its loader again.
+    Whatever the straps say, this boots from flash, and a pin that is held is held for long enough; a chip that is
+    strapped for download is reset afterwards, so that tools find its loader again.
     """
     report = run_boot(chip, cut=cut)
     chip.finish_boot(with_smp(chip, report, booted_by(report)))
+    chip.end_wait()
     if chip.state.download and chip.state.powered:
         chip.reset()
     return {

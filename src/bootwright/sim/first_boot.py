@@ -61,9 +61,11 @@ class McubootPort:
         secure_boot_was_on = run.secure_boot_on
         if self.conf.secure_boot:
             yield from _secure_boot_first_half(run)
-        if run.has("CONFIG_ESP_MCUBOOT_SERIAL") and self.detect_pin:
-            run.say("INF", "Enter the serial recovery mode")
-            return Ended(outcome=Outcome.RECOVERY, findings=tuple(run.findings))
+        if run.has("CONFIG_ESP_MCUBOOT_SERIAL"):
+            run.say("INF", "Initializing serial boot pins")
+            if self.detect_pin:
+                run.say("INF", "Enter the serial recovery mode")
+                return Ended(outcome=Outcome.RECOVERY, findings=tuple(run.findings))
         booted = yield from self._boot_go(run)
         if self.conf.secure_boot and not secure_boot_was_on:
             yield from enable_secure_boot(run)

@@ -48,6 +48,17 @@ class Talker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PinWait:
+    """Firmware that acts only if a pin keeps its level for a while, and what it prints before and after that."""
+
+    pin: int
+    level: int
+    delay_s: float
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Booted:
     """What a boot from flash left behind."""
 
@@ -57,6 +68,7 @@ class Booted:
     powered: bool = True  #: False when power went away in the middle
     ports: frozenset[str] = frozenset()  #: where the talker listens, whoever comes and goes; empty: see `receive`
     datagrams: Callable[[bytes], bytes] | None = None  #: who answers on UDP
+    waits: PinWait | None = None  #: what the talker's coming depends on
 
 
 class Uart:
@@ -101,6 +113,7 @@ class VirtualChip:
         self._reset_wanted: Callable[[], None] | None = None
         self._ports: frozenset[str] = frozenset()
         self._datagrams: Callable[[bytes], bytes] | None = None
+        self._wait: PinWait | None = None
         self.schedule: Callable[[float, Callable[[], None]], None] = lambda _, act: self._want(act)
         if file.state.powered and not asleep:
             self.reset()
@@ -141,7 +154,7 @@ class VirtualChip:
     def hold(self) -> None:
         """Hold the chip in reset: it says nothing."""
         self.mode, self._talker, self._loader, self.looping = Mode.OFF, None, None, ""
-        self._ports, self._datagrams = frozenset(), None
+        self._ports, self._datagrams, self._wait = frozenset(), None, None
 
     def strap(self, *, download: bool) -> None:
         """Hold the boot pin; it is sampled at the next reset."""
@@ -171,6 +184,16 @@ class VirtualChip:
             self.strap(download=level == 0)
         others = tuple((p, v) for p, v in self.state.gpio if p != pin)
         self._file.save(replace(self.state, gpio=tuple(sorted((*others, (pin, level))))))
+        if self._wait is not None and pin == self._wait.pin and level != self._wait.level:
+            before, self._wait = self._wait.before, None
+            booted = self._boot(self)
+            self.finish_boot(replace(booted, console=booted.console.removeprefix(before)))
+
+    def end_wait(self) -> None:
+        """The pin was held long enough; a host that talks ends the wait as well."""
+        if self._wait is not None:
+            after, self._wait = self._wait.after, None
+            self.say(after)
 
     def reset(self, *, boot_pin_low: bool = False) -> None:
         """Leave reset: latch the eFuses, sample the straps, start the ROM."""
@@ -227,7 +250,10 @@ class VirtualChip:
         self._talker = booted.talker
         self._ports, self._datagrams = booted.ports, booted.datagrams
         self.looping = booted.again
-        self.say(booted.console)
+        self._wait = wait = booted.waits
+        self.say(wait.before if wait else booted.console)
+        if wait:
+            self.schedule(wait.delay_s, lambda: self.end_wait() if self._wait is wait else None)
         if not booted.powered:
             self.power(on=False)
 
@@ -246,6 +272,7 @@ class VirtualChip:
             return
         if self._talker is None or self._speaking not in (None, uart) or self._garbled(uart):
             return
+        self.end_wait()
         self._answer(uart, self._talker.feed(data))
         if self._loader is not None:
             self._after_answers(self._loader, uart)
