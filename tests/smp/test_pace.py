@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootwright.smp.pace import CEILING_MS, FLOOR_MS, Pace
+from bootwright.smp.pace import CEILING_MS, FLOOR_MS, WHOLE, Pace
 
 
 def test_credit_grows_a_line_a_round_up_to_its_cap() -> None:
@@ -26,12 +26,35 @@ def test_a_loss_drops_the_credit_and_lets_it_grow_more_slowly() -> None:
     assert pace.credit == 1
 
 
-def test_nothing_is_sent_ahead_while_answers_come_at_once() -> None:
-    pace = Pace(0, 1, 7)
-    pace.went_well(0)
-    assert (pace.credit, pace.ahead) == (2, 0)
-    pace.went_well(9)
+def test_a_whole_message_goes_ahead_while_answers_come_faster_than_a_uart_could_bring_them() -> None:
+    pace = Pace(0, 1, 7, quick_ms=3)
+    pace.went_well(3)
+    assert (pace.credit, pace.ahead) == (2, WHOLE)
+    pace.went_well(4)
     assert pace.ahead == 3
+
+
+def test_a_whole_message_lost_ahead_is_not_tried_again_for_longer_each_time() -> None:
+    pace = Pace(0, 1, 7, quick_ms=3)
+    waited = []
+    for _ in range(2):
+        rounds = 0
+        while pace.ahead != WHOLE:
+            pace.went_well(1)
+            rounds += 1
+        waited.append(rounds)
+        pace.went_wrong()
+    while pace.ahead != WHOLE:
+        pace.went_well(1)
+        rounds += 1
+    assert waited == [1, 9]
+    assert rounds == 9 + 25
+
+
+def test_nothing_goes_ahead_to_a_device_of_which_nothing_is_known() -> None:
+    pace = Pace(0, 1, 0, quick_ms=3)
+    pace.went_well(0)
+    assert pace.ahead == 0
 
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=60))

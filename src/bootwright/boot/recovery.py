@@ -7,7 +7,6 @@ the native Espressif port has none of the options; those of other ports are in `
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,14 +30,13 @@ from bootwright.boot.recovery_groups import (
     state_flags,
     wanted_state,
 )
+from bootwright.boot.recovery_lines import PACKET_CONTINUED, PACKET_START, decode_base64, framed, whole_packet
 from bootwright.boot.recovery_options import ESPRESSIF, RecoveryOptions
 from bootwright.boot.swap_type import SwapType
 from bootwright.boot.validate import validate_image
 from bootwright.flash import Flash, Program
 from bootwright.smp.cbor import encode_indefinite
 
-FRAME_MTU = 124  #: BOOT_SERIAL_FRAME_MTU
-PACKET_START, PACKET_CONTINUED = b"\x06\x09", b"\x04\x14"
 OP_READ, OP_WRITE = 0, 2
 SIZE_MAX = 2**64 - 1  #: of the native build that wrote the traces
 BODY_OFFSET = 10  #: of the CBOR in dec_buf: behind the length and the header
@@ -89,6 +87,7 @@ class SerialRecovery:
         self._line = b""
         self._packet = bytearray()
         self._upload = _Upload()
+        self._uploads = Loader(flash, config, probe)  #: of chunks: it only knows where slots are
         self._commands: dict[tuple[int, int], Callable[[int, bytes], bytes]] = {
             (GROUP_OS, 1): lambda operation, body: _rc(0),  # console echo: no effect
             (GROUP_OS, 5): self._reset,
@@ -106,32 +105,38 @@ class SerialRecovery:
         answer = b""
         at = 0
         while at < len(data) and self.state is RecoveryState.WAITING:
-            stop = min(len(data), at + self._options.line_limit - len(self._line))
-            end = data.find(b"\n", at, stop) + 1 or stop
-            line = self._line + data[at:end]
-            at = end
-            ends = line[-1:] == b"\n"
-            self._line = b"" if ends or len(line) == self._options.line_limit else line
-            if ends and self._completes(line):
+            packet = None if self._line else whole_packet(data, at, self._input_size)
+            if packet is not None:
+                self._packet, at = packet
+                complete = self._is_complete()
+            else:
+                stop = min(len(data), at + self._options.line_limit - len(self._line))
+                end = data.find(b"\n", at, stop) + 1 or stop
+                line = self._line + data[at:end]
+                at = end
+                ends = line[-1:] == b"\n"
+                self._line = b"" if ends or len(line) == self._options.line_limit else line
+                complete = ends and self._completes(line)
+            if complete:
                 answer += yield from self._take_packet()
         return answer
 
     def _completes(self, line: bytes) -> bool:
         """boot_serial_read_console: an empty line hands the packet in the buffer over once more."""
-        marker = line[:2]
+        marker, packet = line[:2], self._packet
         if marker == PACKET_START:
-            self._packet.clear()
+            packet.clear()
         elif marker != PACKET_CONTINUED:
             return len(line) == 1
-        return self._decode(line[2:])
-
-    def _decode(self, text: bytes) -> bool:
-        """boot_serial_in_dec: whether the packet is complete and its checksum right."""
-        packet = self._packet
-        decoded = decode_base64(text, self._input_size - len(packet))
+        decoded = decode_base64(line[2:], self._input_size - len(packet))
         if decoded is None:
             return False
         packet += decoded
+        return self._is_complete()
+
+    def _is_complete(self) -> bool:
+        """boot_serial_in_dec: whether the packet is complete and its checksum right."""
+        packet = self._packet
         length = len(packet) - 2
         if length <= 2 or (packet[0] << 8 | packet[1]) != length or binascii.crc_hqx(packet[2:], 0):
             return False
@@ -159,7 +164,7 @@ class SerialRecovery:
             return b""
         header = bytes([packet[0] + 1, 0]) + len(body).to_bytes(2, "big") + packet[4:8]
         self._packet[2:10] = header
-        return _framed(header + body)
+        return framed(header + body)
 
     def _reset(self, operation: int, body: bytes) -> bytes:
         self.state = RecoveryState.RESET
@@ -252,7 +257,7 @@ class SerialRecovery:
         image, size = wanted.get("image", 0), wanted.get("len")
         if offset == 0 and isinstance(image, int):
             upload.image = image
-        loader = Loader(self._flash, self._config, self._probe)
+        loader = self._uploads
         place = self._target(loader, upload.image)
         if place is None:
             return _rc(EINVAL)
@@ -343,38 +348,6 @@ def _erase_range(loader: Loader, place: Place, start: int, end: int) -> Program[
         return -EINVAL
     done = yield from loader.erase_region(place, start, size, "erase ahead of upload")
     return start + size if done else -EINVAL
-
-
-def decode_base64(text: bytes, room: int) -> bytes | None:
-    """mbedtls_base64_decode: line ends are skipped, digits behind the last group of four are dropped."""
-    try:
-        whole = binascii.a2b_base64(text.removesuffix(b"\n"), strict_mode=True)
-    except binascii.Error:
-        return _decode_leniently(text, room)
-    return whole if len(whole) <= room else None
-
-
-def _decode_leniently(text: bytes, room: int) -> bytes | None:
-    digits = text.replace(b"\r\n", b"").replace(b"\n", b"")
-    body = digits.rstrip(b" ").rstrip(b"=")
-    padding = len(digits.rstrip(b" ")) - len(body)
-    if padding > 2 or body.translate(None, _BASE64_DIGITS):
-        return None
-    count = len(body) + padding
-    if (6 * count + 7) // 8 - padding > room:
-        return None
-    return base64.b64decode((body + b"=" * padding)[: count // 4 * 4])
-
-
-_BASE64_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-
-def _framed(packet: bytes) -> bytes:
-    """boot_serial_output: length, packet and CRC in base64, cut into console lines."""
-    total = (len(packet) + 2).to_bytes(2, "big") + packet + binascii.crc_hqx(packet, 0).to_bytes(2, "big")
-    text = base64.b64encode(total)
-    pieces = [text[at : at + FRAME_MTU] for at in range(0, len(text), FRAME_MTU)]
-    return b"".join((PACKET_CONTINUED if n else PACKET_START) + piece + b"\n" for n, piece in enumerate(pieces))
 
 
 def _rc(code: int, offset: int | None = None) -> bytes:

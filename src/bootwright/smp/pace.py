@@ -2,7 +2,9 @@
 
 FLOOR_MS = 80
 CEILING_MS = 2000
-QUICK_MS = 1
+QUICK_BYTES_MS = 450  #: 4.5 Mbaud: faster than any UART, so the line has flow control (a pty, TCP, USB)
+WHOLE = 1000  #: lines: more than a message has
+CAUTION = 8  #: rounds without a whole message ahead, after the first time that this went wrong
 
 
 class Pace:
@@ -10,17 +12,20 @@ class Pace:
 
     The timeout is the longest round trip of late (every few messages a sector is erased) and a quarter more. Credit
     grows by a line a round up to `cap`, and drops to nothing after a loss; if the loss met lines sent ahead, growing
-    takes longer each time. `ahead` is the credit to use now: none while answers come at once, for then nothing is
-    gained, and each message would cost a second write.
+    takes longer each time. `ahead` is the credit to use now. Answers within `quick_ms` come over a line that holds
+    back what the device cannot take: then the whole next message goes ahead.
     """
 
-    def __init__(self, rtt_ms, credit, cap):
+    def __init__(self, rtt_ms, credit, cap, quick_ms=-1):
         self.cap = cap
         self.credit = self.ahead = min(credit, cap)
         self.timeout_ms = max(500, 4 * rtt_ms + 400)
+        self.quick_ms = quick_ms if cap else -1
         self._peak32 = 0
         self._streak = 0
         self._step = 1
+        self._caution = 0
+        self._careful = 0
 
     def went_well(self, rtt_ms):
         """An answer came after this time."""
@@ -32,10 +37,19 @@ class Pace:
             if self._streak >= self._step:
                 self._streak = 0
                 self.credit += 1
-        self.ahead = self.credit if rtt_ms > QUICK_MS else 0
+        self.ahead = self.credit
+        if rtt_ms <= self.quick_ms:
+            if self._careful:
+                self._careful -= 1
+                self.ahead = 0
+            else:
+                self.ahead = WHOLE
 
     def went_wrong(self):
         """An answer did not come, or not the one that was due."""
+        if self.ahead == WHOLE:
+            self._caution = min(2 * self._caution + CAUTION, 512)
+            self._careful = self._caution
         if self.credit:
             self._step = min(2 * self._step, 64)
         self.credit = self.ahead = 0

@@ -14,7 +14,7 @@ from .cbor import BYTES, MAP, TEXT, UINT, encode, put_head
 from .client import BODY_AT
 from .errors import MalformedError, NonsenseError, UploadError
 from .header import IMAGE, IMAGE_UPLOAD, SIZE, WRITE
-from .pace import Pace
+from .pace import QUICK_BYTES_MS, Pace
 
 NOWHERE = 0x7FFFFFFF  #: an offset that no device expects: it answers with the one it does
 ALIGN = 32
@@ -68,7 +68,8 @@ class Upload:
         self.resume = resume
         self.progress = progress
         self.arrived = arrived
-        self.pace = Pace(link.rtt_ms, min(1, link.credit_cap), link.credit_cap)
+        quick_ms = link.wire_size(link.largest) // QUICK_BYTES_MS
+        self.pace = Pace(link.rtt_ms, min(1, link.credit_cap), link.credit_cap, quick_ms)
         self.acknowledged = 0
         self.resumed_at = 0
         self.losses = 0
