@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.finding import Answer
 
@@ -51,7 +52,7 @@ def pin_levels(context: click.Context, parameter: click.Parameter, values: tuple
 NEIGHBOUR = "zephyr-neighbour"
 
 
-@click.group()
+@click.group(cls=Noun)
 def chip() -> None:
     """A virtual chip: make one, serve it on a port, handle its switches."""
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 
 
-@click.group()
+@click.group(cls=Noun)
 def config() -> None:
     """Check the build options of MCUboot's Espressif port."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bootwright.cli.efuse_burn import BURN_COMMANDS, FILE
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.finding import Answer
 
@@ -20,7 +21,7 @@ _FORMS = ("bootwright", "token", "virtual", "qemu", "summary")
 chip_option = click.option("--chip", "chip_name", metavar="CHIP", help="The chip, where the file does not tell it.")
 
 
-@click.group()
+@click.group(cls=Noun)
 def efuse() -> None:
     """eFuses of virtual chips (NAME.chip) and of snapshots: ours, espefuse's tokens, summaries and files, QEMU's."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bootwright.cli.esp_image_flash import merge_command, split_command
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.cli.words import FILE, number, output_option
 from bootwright.finding import Answer
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 chip_option = click.option("--chip", "chip_name", metavar="CHIP", help="Hold to what this chip takes.")
 
 
-@click.group("esp-image")
+@click.group("esp-image", cls=Noun)
 def esp_image() -> None:
     """ESP images: show, verify, make from an ELF; load headers; merge files into a flash image and split it."""
 

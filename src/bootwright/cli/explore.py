@@ -27,9 +27,27 @@ FILE = click.Path(path_type=Path)
 @click.option("--secondary", multiple=True, type=FILE, help="Signed image of the update; again for a second image.")
 @click.option("--flash", "dump", type=FILE, help="Begin with a dump of the whole flash instead of images.")
 @click.option("--encryption-inactive", is_flag=True, help="Flash encryption is compiled in but not yet on in eFuse.")
-@click.option("--action", type=click.Choice(["test", "permanent", "revert"]), default="test", show_default=True)
-@click.option("--mode", type=click.Choice(["exhaustive", "single", "sample"]), default="exhaustive", show_default=True)
-@click.option("--cuts", type=click.Choice(["clean", "torn", "bits"]), default="clean", show_default=True)
+@click.option(
+    "--action",
+    type=click.Choice(["test", "permanent", "revert"]),
+    default="test",
+    show_default=True,
+    help="What is asked for.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["exhaustive", "single", "sample"]),
+    default="exhaustive",
+    show_default=True,
+    help="Every series of cuts, every single cut, or series at random.",
+)
+@click.option(
+    "--cuts",
+    type=click.Choice(["clean", "torn", "bits"]),
+    default="clean",
+    show_default=True,
+    help="What a cut leaves of its operation: nothing, a half, or any bits.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="For sample and bits.")
 @click.option(
     "--samples", type=click.IntRange(1), default=1000, show_default=True, help="Random series in sample mode."

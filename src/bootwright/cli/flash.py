@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.errors import RefusedError
 from bootwright.finding import Answer, failed, passed
@@ -55,7 +56,7 @@ def pairs(context: click.Context, parameter: click.Parameter, values: tuple[str,
     return tuple(found)
 
 
-@click.group()
+@click.group(cls=Noun)
 def flash() -> None:
     """Flash a virtual chip by its name, or a real one on its port through the installed esptool."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.cli.words import FILE, number, output_option
 from bootwright.finding import Answer
@@ -36,7 +37,7 @@ def _scheme_options(command: F) -> F:
     return command
 
 
-@click.group("flash-encryption")
+@click.group("flash-encryption", cls=Noun)
 def flash_encryption() -> None:
     """Encrypt and decrypt as the chips do, and say what bytes of a flash are."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def read_build(conf: tuple[Path, ...], slot_size: int | None, mode: str | None, 
     return Build(slot_size=slot_size, mode=UpgradeMode(mode or "scratch"), flash_encryption=flash_encryption)
 
 
-class _Image(click.Group):
+class _Image(Noun):
     """Signing has its own module: its options are many."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

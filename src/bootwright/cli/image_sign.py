@@ -78,8 +78,21 @@ class _Sectioned(click.Command):
 @click.option("--pure", is_flag=True, help="Sign the image instead of its hash (Ed25519).")
 @click.option("--full-public-key", is_flag=True, help="Put the whole public key into the image.")
 @click.option("--encrypt-for", metavar="KEY", help="Encrypt for this public key, or with a wrapping key (AES-KW).")
-@click.option("--key-bits", type=click.Choice(["128", "256"]), default="128", show_default=True)
-@click.option("--hmac", "hmac_name", type=click.Choice(["sha256", "sha512"]), default="sha256", show_default=True)
+@click.option(
+    "--key-bits",
+    type=click.Choice(["128", "256"]),
+    default="128",
+    show_default=True,
+    help="Bits of the AES key that encrypts.",
+)
+@click.option(
+    "--hmac",
+    "hmac_name",
+    type=click.Choice(["sha256", "sha512"]),
+    default="sha256",
+    show_default=True,
+    help="Hash that wraps the AES key, for X25519.",
+)
 @click.option("--clear", is_flag=True, help="Add the encrypted key, leave the payload plain.")
 @click.option("--compress", type=click.Choice(["lzma2", "lzma2-arm-thumb"]), help="Compress the payload if that helps.")
 @click.option("--flash-key", type=FILE, help="Make sure that INPUT is not encrypted with this key.")

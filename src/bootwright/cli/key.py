@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 
 FILE = click.Path(path_type=Path)
@@ -15,7 +16,7 @@ FIRST_LINE = "/* Made by bootwright key. */"
 FORMS = ("pem", "der", "c", "rust")
 
 
-@click.group()
+@click.group(cls=Noun)
 def key() -> None:
     """Make keys, and show their public halves.
 
@@ -65,7 +66,9 @@ def info(keys: tuple[str, ...], as_json: bool) -> int:
 
 @key.command()
 @click.argument("source", metavar="KEY")
-@click.option("-f", "--format", "form", type=click.Choice(FORMS), default="pem", show_default=True)
+@click.option(
+    "-f", "--format", "form", type=click.Choice(FORMS), default="pem", show_default=True, help="How to show it."
+)
 @click.option("-o", "--output", type=FILE, help="Write there instead of to stdout.")
 @click.option("--name", metavar="NAME", help="The name in C or Rust source; by the key's type unless given.")
 @json_option
@@ -98,7 +101,13 @@ def public(source: str, form: str, output: Path | None, name: str | None, as_jso
 
 @key.command("hash")
 @click.argument("source", metavar="KEY")
-@click.option("--algorithm", type=click.Choice(["sha256", "sha384", "sha512"]), default="sha256", show_default=True)
+@click.option(
+    "--algorithm",
+    type=click.Choice(["sha256", "sha384", "sha512"]),
+    default="sha256",
+    show_default=True,
+    help="The hash of the image.",
+)
 @json_option
 def hash_command(source: str, algorithm: str, as_json: bool) -> int:
     """Show the hash of the public half of KEY: what the KEYHASH TLV of an image holds."""
@@ -115,15 +124,20 @@ def hash_command(source: str, algorithm: str, as_json: bool) -> int:
 @click.option("-f", "--format", "shape", type=click.Choice(["openssl", "pkcs8"]), help="PKCS#1 or SEC1, or PKCS#8.")
 @click.option("--minimal", is_flag=True, help="Only what decryption needs.")
 @click.option("-o", "--output", type=FILE, required=True, help="The file to write, for its owner only.")
-def private(source: str, shape: str | None, minimal: bool, output: Path) -> None:
+@json_option
+def private(source: str, shape: str | None, minimal: bool, output: Path, as_json: bool) -> int:
     """Write the private half of KEY as C source, for a bootloader that decrypts images."""
+    from bootwright.finding import Answer
     from bootwright.formats.key_export import c_array, private_bytes
     from bootwright.host.files import write_secret
     from bootwright.host.keys import load_private
 
-    der = private_bytes(load_private(source), shape=shape, minimal=minimal)
+    loaded = load_private(source)
+    der = private_bytes(loaded, shape=shape, minimal=minimal)
     write_secret(output, c_array("enc_priv_key", der, first_line=FIRST_LINE).encode())
-    click.echo(f"{output}: private key, keep it secret", err=True)
+    details = {"key": source, "type": loaded.key_type.value, "output": str(output)}
+    text = f"{output}: private key, keep it secret"
+    return show(Answer(command="key private", details=details), as_json=as_json, text=text)
 
 
 def _new_password() -> bytes:

@@ -11,37 +11,41 @@ import click
 from bootwright import __version__
 from bootwright.errors import BootwrightError
 
-#: command → (module under `bootwright.cli`, attribute, one line for `--help`)
+#: command → (module under `bootwright.cli`, attribute, one sentence for `--help`)
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "chip": ("chip", "chip", "make virtual chips and serve them on ports"),
-    "explore": ("explore", "explore", "follow an update through every series of power cuts"),
-    "trace": ("trace", "trace", "play traces of the real bootloader on the model, or record new ones"),
-    "espefuse": ("dropin.espefuse", "command", "the installed espefuse, command lines in any order"),
-    "esptool": ("dropin.esptool", "command", "the installed esptool, command lines in any order"),
-    "flash": ("flash", "flash", "write, read, verify and erase flash, with encryption, and refuse what would brick"),
-    "image": ("image", "image", "sign, verify, decrypt and look at MCUboot images"),
-    "imgtool": ("dropin.imgtool", "command", "imgtool's own command line, verbatim"),
-    "mcumgr": ("dropin.mcumgr", "command", "the Go mcumgr's own command line, verbatim"),
-    "key": ("key", "key", "make keys and show their public halves"),
-    "smp": ("smp", "smp", "talk to MCUboot's serial recovery, or to an application's SMP server"),
-    "config": ("config", "config", "check a bootloader.conf"),
-    "efuse": ("efuse", "efuse", "read, check, convert and burn eFuses of snapshots and virtual chips"),
-    "neighbour": ("neighbour", "neighbour", "serve a virtual board with another MCUboot, to be updated"),
-    "esp-image": ("esp_image", "esp_image", "show, verify and make ESP images, merge and split flash images"),
-    "partition": ("partition", "partition", "partition tables, otadata and NVS keys"),
-    "flash-encryption": ("flash_encryption", "flash_encryption", "encrypt, decrypt and recognise what a flash holds"),
-    "secure-boot": ("secure_boot", "secure_boot", "sign and verify images for a chip's Secure Boot, digest keys"),
-    "espsecure": ("dropin.espsecure", "command", "espsecure's command line, verbatim"),
-    "rehearse": ("rehearse", "rehearse", "play the whole secure-boot chain on a virtual chip"),
+    "rehearse": ("rehearse", "rehearse", "Play the whole secure-boot chain on a virtual chip."),
+    "explore": ("explore", "explore", "Follow an update through every series of power cuts."),
+    "config": ("config", "config", "Check a bootloader.conf."),
+    "image": ("image", "image", "Sign, verify, decrypt and look at MCUboot images."),
+    "key": ("key", "key", "Make keys, and show their public halves."),
+    "secure-boot": ("secure_boot", "secure_boot", "Sign and verify images for a chip's Secure Boot, digest keys."),
+    "flash-encryption": ("flash_encryption", "flash_encryption", "Encrypt, decrypt and recognise what a flash holds."),
+    "esp-image": ("esp_image", "esp_image", "Show, verify and make ESP images, merge and split flash images."),
+    "partition": ("partition", "partition", "Read and make partition tables, otadata and NVS keys."),
+    "efuse": ("efuse", "efuse", "Read, check, convert and burn eFuses of snapshots and virtual chips."),
+    "chip": ("chip", "chip", "Make virtual chips and serve them on ports."),
+    "flash": ("flash", "flash", "Write, read, verify and erase flash, and refuse what would brick."),
+    "smp": ("smp", "smp", "Talk to MCUboot's serial recovery, or to an application's SMP server."),
+    "neighbour": ("neighbour", "neighbour", "Serve a virtual board with another MCUboot, to be updated."),
+    "trace": ("trace", "trace", "Play traces of the real bootloader on the model, or record new ones."),
+    "imgtool": ("dropin.imgtool", "command", "imgtool's own command line, verbatim."),
+    "espsecure": ("dropin.espsecure", "command", "espsecure's command line, verbatim."),
+    "esptool": ("dropin.esptool", "command", "The installed esptool, its command lines in any order."),
+    "espefuse": ("dropin.espefuse", "command", "The installed espefuse, its command lines in any order."),
+    "mcumgr": ("dropin.mcumgr", "command", "The Go mcumgr's own command line, verbatim."),
 }
+
+
+def _is_dropin(name: str) -> bool:
+    return COMMANDS[name][0].startswith("dropin.")
 
 
 class Door(click.Group):
     """A group that knows its commands by name and imports one only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in alphabetical order."""
-        return sorted(COMMANDS)
+        """All names, the rehearsal first, then along the way from bytes to devices."""
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command; nothing else is imported for it."""
@@ -55,9 +59,9 @@ class Door(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, without importing them."""
-        if rows := [(name, COMMANDS[name][2]) for name in self.list_commands(ctx)]:
-            with formatter.section("Commands"):
-                formatter.write_dl(rows)
+        for title, dropins in (("Commands", False), ("Command lines of other tools", True)):
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][2]) for name in COMMANDS if _is_dropin(name) is dropins])
 
 
 @click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,6 +74,20 @@ def main() -> None:
     """
 
 
+def command_of(argv: Sequence[str]) -> str:
+    """The command that a line names, `image sign`, as far as its words lead."""
+    found: click.Command = main
+    path: list[str] = []
+    for word in argv:
+        below = found.get_command(click.Context(found), word) if isinstance(found, click.Group) else None
+        if below is not None:
+            found = below
+            path.append(word)
+        elif not word.startswith("-"):
+            break
+    return " ".join(path)
+
+
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit as documented."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
@@ -78,10 +96,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except BootwrightError as error:
         from bootwright.cli.show import show_error
 
-        show_error(error, argv)
+        show_error(error, command=command_of(argv), as_json="--json" in argv)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        from bootwright.cli.show import show_usage_error
+
+        show_usage_error(error, command=command_of(argv), as_json="--json" in argv)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.errors import FormatError
 from bootwright.finding import Answer, passed
@@ -20,18 +21,30 @@ def _size(text: str | int) -> int:
     return int(str(text), 0)
 
 
-@click.group()
+@click.group(cls=Noun)
 def neighbour() -> None:
     """A virtual board that runs Zephyr's MCUboot: an STM32-like target for recovery and updates."""
 
 
 @neighbour.command()
 @click.argument("file", type=FILE)
-@click.option("--mode", type=click.Choice(["move", "scratch", "overwrite"]), default="move", show_default=True)
-@click.option("--profile", type=click.Choice(["zephyr", "espressif"]), default="zephyr", show_default=True)
-@click.option("--flash-size", type=_size, default=512 << 10, show_default=True)
-@click.option("--slot-size", type=_size, default=208 << 10, show_default=True)
-@click.option("--images", type=click.IntRange(1, 2), default=1, show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["move", "scratch", "overwrite"]),
+    default="move",
+    show_default=True,
+    help="How MCUboot installs an update.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["zephyr", "espressif"]),
+    default="zephyr",
+    show_default=True,
+    help="Whose port of MCUboot it runs.",
+)
+@click.option("--flash-size", type=_size, default=512 << 10, show_default=True, help="Bytes of flash.")
+@click.option("--slot-size", type=_size, default=208 << 10, show_default=True, help="Bytes of every slot.")
+@click.option("--images", type=click.IntRange(1, 2), default=1, show_default=True, help="Images that are updated.")
 @click.option("--progressive", is_flag=True, help="Erase ahead of an upload instead of the whole slot.")
 @click.option("--window", is_flag=True, help="Wait half a second for a command after each reset.")
 @click.option("--no-server", is_flag=True, help="The application speaks no SMP.")

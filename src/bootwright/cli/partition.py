@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.cli.words import FILE, number, output_option
 from bootwright.finding import Answer
@@ -23,7 +24,7 @@ bootloader_offset_option = click.option(
 )
 
 
-@click.group("partition")
+@click.group("partition", cls=Noun)
 def partition() -> None:
     """Partition tables (text and binary), otadata, NVS keys."""
 

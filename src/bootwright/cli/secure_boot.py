@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.secure_boot_v1 import v1
 from bootwright.cli.show import json_option, show
 from bootwright.cli.words import FILE, number, output_option
@@ -22,7 +23,7 @@ keys_option = click.option(
 )
 
 
-@click.group("secure-boot")
+@click.group("secure-boot", cls=Noun)
 def secure_boot() -> None:
     """Sign images for a chip's Secure Boot, verify them, and digest keys for its eFuses."""
 

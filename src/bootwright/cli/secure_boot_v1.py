@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.cli.words import FILE, output_option
 from bootwright.finding import Answer
@@ -14,7 +15,7 @@ key_option = click.option("--key", "-k", required=True, help="The ECDSA P-256 ke
 block2_option = click.option("--key", "-k", "key_file", type=FILE, required=True, help="The raw key of BLOCK2.")
 
 
-@click.group("v1")
+@click.group("v1", cls=Noun)
 def v1() -> None:
     """Secure Boot version 1, for the ESP32 only.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.errors import FormatError, RefusedError
 from bootwright.finding import Answer, Finding, failed, passed
@@ -58,7 +59,7 @@ def _open(port: str, baud: int, on_text: Callable[[bytes], None] | None = None) 
     return Session.open(port, baud=baud, on_text=on_text)
 
 
-@click.group()
+@click.group(cls=Noun)
 def smp() -> None:
     """Talk to MCUboot's serial recovery, or to an application's SMP server (mcumgr)."""
 
@@ -83,7 +84,7 @@ def echo(context: click.Context, text: str, port: str, baud: int, as_json: bool)
     context.exit(show(answer, as_json=as_json, text=said))
 
 
-@smp.group()
+@smp.group(cls=Noun)
 def image() -> None:
     """The images in the device's slots."""
 
@@ -135,7 +136,14 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--slot-size", type=_size, help="Bytes of the slot, if neither device nor --config tells."),
         click.option("--config", "conf", type=FILE, help="The bootloader.conf of the device's MCUboot."),
         click.option("--key", "keys", type=FILE, multiple=True, help="Public or private key that MCUboot trusts."),
-        click.option("--image", "number", type=click.IntRange(0, 15), default=0, show_default=True),
+        click.option(
+            "--image",
+            "number",
+            type=click.IntRange(0, 15),
+            default=0,
+            show_default=True,
+            help="Which image, as `smp slot-info` counts them.",
+        ),
     ):
         command = option(command)
     return command
@@ -338,7 +346,7 @@ def reset(context: click.Context, *, bootloader: bool, force: bool, port: str, b
     context.exit(show(Answer(command="smp reset", findings=(finding,)), as_json=as_json))
 
 
-@smp.group("os")
+@smp.group("os", cls=Noun)
 def os_group() -> None:
     """The device's system."""
 

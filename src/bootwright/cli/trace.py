@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option
 
 
-@click.group()
+@click.group(cls=Noun)
 def trace() -> None:
     """Play and record traces: what a bootloader did with a flash, operation by operation."""
 
