@@ -180,7 +180,6 @@ def ends_in_one_sentence(ran: Ran, code: int, *parts: str) -> None:
         ),
         ("[layout]\nsecondary = 0x100000\n", 3, ["share flash"]),
         ("[keys]\ntpye = 1\n", 3, ["unknown key keys.tpye"]),
-        ('[project]\nchip = "esp32c2"\n[security]\nfe_key = "host"\n', 7, ["key for esp32c2"]),
         ('[app]\nfile = "."\n', 3, ["found a directory"]),
     ],
 )

@@ -59,9 +59,15 @@ def test_on_the_c2_the_port_encrypts_before_its_key_is_burned_and_the_rom_refuse
     assert "rehearse.chip.untraced" in [note.code for note in result.notes]
 
 
-def test_a_host_key_beside_the_digest_in_one_block_is_declined() -> None:
-    with pytest.raises(NotModelledError, match="a host's flash-encryption key for esp32c2"):
-        prepare(load_project(None, project_chip="esp32c2", security_fe_key="host"))
+def test_on_the_c2_the_port_asks_a_host_s_block_to_be_hidden_and_readable() -> None:
+    """secure_boot.c asks `CONFIG_SOC_EFUSE_CONSISTS_OF_ONE_KEY_BLOCK`, which no build of the port defines."""
+    result = played(load_project(None, project_chip="esp32c2", security_fe_key="host"))
+    wrong = next(step for step in result.steps if step.verdict is Verdict.FAIL)
+    assert wrong.id == "first-boot"
+    failures = [finding for finding in wrong.findings if finding.verdict is Verdict.FAIL]
+    assert [finding.code for finding in failures] == ["port.secure_boot.digest.hidden"]
+    assert "flash-encryption key" in failures[0].because
+    assert burned(result) == []
 
 
 #: what the real bootloader burns at its first boot, program by program (MCUboot v2.4.0-114 on ESP-IDF v6.0, C3)

@@ -192,8 +192,3 @@ def test_secure_download_is_moot_when_download_mode_is_gone() -> None:
     it.machine.efuses = it.machine.efuses.burn_fields({"DIS_DOWNLOAD_MODE": 1}).latched()
     assert it.machine.boot(it.port).booted
     assert not it.machine.efuses.is_set("ENABLE_SECURITY_DOWNLOAD")
-
-
-def test_a_long_ecdsa_key_switches_the_rom_to_sha_384() -> None:
-    it = options("esp32c5", SECURE_BOOT, {"CONFIG_SECURE_BOOT_ECDSA_KEY_LEN_384_BITS": "1"})
-    assert "SECURE_BOOT_SHA384_EN" in burned(it)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bootwright.errors import NotModelledError
 from bootwright.finding import Finding, Verdict, warned
 from bootwright.host.bench import Bench, picture
 from bootwright.host.files import make_directory, write_file, write_secret
@@ -21,7 +20,6 @@ from bootwright.host.rehearse_chain import CHAIN, POWER_CUT
 from bootwright.host.rehearse_inputs import Inputs, Random, prepare_inputs
 from bootwright.host.rehearse_story import chain_links, fuse_changes
 from bootwright.host.rehearse_world import Act, World
-from bootwright.host.settings import FlashKey
 from bootwright.sim.first_boot import McubootPort
 from bootwright.sim.machine import Machine
 
@@ -59,15 +57,8 @@ def prepare(project: Project, *, random: Random = os.urandom) -> Inputs:
     """Read everything that the project names, so that all that can be wrong with files is said before the curtain.
 
     Raises:
-        NotModelledError: a host's key for a chip that keeps both keys in one block.
         BootwrightError: a file that cannot be used, in one sentence.
     """
-    if project.chip.keys.purpose_by == "halves" and project.fe_key is FlashKey.HOST:
-        raise NotModelledError(
-            f"{project.where}: found a host's flash-encryption key for {project.chip.name}, whose one key block holds "
-            "the Secure Boot digest too; that first boot is not modelled",
-            'set security.fe_key = "device", or choose another project.chip',
-        )
     return prepare_inputs(project, random=random)
 
 

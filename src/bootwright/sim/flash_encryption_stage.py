@@ -185,7 +185,7 @@ def _draw_key(run: Run, purposes: tuple[str, ...]) -> Steps[None]:
 def _encrypt_contents(run: Run) -> Steps[None]:
     """`esp_flash_encrypt_contents`: bootloader, slots and scratch, in this order."""
     try:
-        verify_bootloader(run)
+        yield from verify_bootloader(run)
     except HaltedError as error:
         run.say("WRN", "[flash_encrypt] No valid bootloader was found")
         raise halted(

@@ -75,7 +75,7 @@ class IdfBootloader:
                 continue
             area = Area(partition.name, partition.offset, partition.size)
             try:
-                image = verify_app(run, area)
+                image = yield from verify_app(run, area)
             except HaltedError as error:
                 refused.append(error)
                 continue
@@ -178,26 +178,26 @@ def _encrypt(run: Run, state: BootState) -> Steps[bool]:
 def _encrypt_contents(run: Run, state: BootState) -> Steps[None]:
     """`esp_flash_encrypt_contents`: bootloader, table, and every partition that asks for it or holds an application."""
     offset = run.board.chip.bootloader_offset
-    image = verify_bootloader(run)
+    image = yield from verify_bootloader(run)
     yield from encrypt_area(run, Area("bootloader", offset, image.length))
     if run.has("CONFIG_SECURE_BOOT_V1_ENABLED"):
         yield from encrypt_area(run, Area("bootloader digest", 0, SECTOR_SIZE))
     table = run.conf.integer("CONFIG_PARTITION_TABLE_OFFSET", TABLE_OFFSET)
     yield from encrypt_area(run, Area("partition table", table, SECTOR_SIZE))
     for partition in state.table:
-        size = _size_to_encrypt(run, partition)
+        size = yield from _size_to_encrypt(run, partition)
         if size:
             yield from encrypt_area(run, Area(partition.name, partition.offset, size))
 
 
-def _size_to_encrypt(run: Run, partition: Partition) -> int:
+def _size_to_encrypt(run: Run, partition: Partition) -> Steps[int]:
     """0 for what stays in plaintext: data without the flag, and application partitions without a valid image."""
     if partition.type == PartitionType.DATA:
         return partition.size if partition.is_encrypted else 0
     if partition.type != PartitionType.APP:
         return partition.size if partition.flags & 1 and partition.subtype != _PRIMARY else 0
     try:
-        image = verify_app(run, Area(partition.name, partition.offset, partition.size))
+        image = yield from verify_app(run, Area(partition.name, partition.offset, partition.size))
     except HaltedError as error:
         because = f"{partition.name} holds no valid plaintext image and is not encrypted: {error.finding.because}"
         run.findings.append(warned("idf.encrypt.skipped", partition.name, because, "flash it encrypted later"))

@@ -17,9 +17,16 @@ from bootwright.formats.esp_image import AppDesc, EspImage, EspImageHeader, segm
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE
 from bootwright.formats.esp_secure_boot_v1 import SignatureV1, verify_v1
 from bootwright.formats.esp_signature_block import BlockVersion
+from bootwright.sim.board import Steps
+from bootwright.sim.idf_efuse import Err
 from bootwright.sim.idf_keys import trusted_digests
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.signature_check import BlockFault, CheckedBlock, check_blocks, first_trusted, padded
+
+#: values of ECDSA_CURVE_MODE (`esp_efuse_ecdsa_curve_mode_t`)
+_P192_ALLOWED = (1, 2)
+_BOTH_CURVES = 2
+_P256_LOCKED = 3
 
 PARTITION_TABLE_OFFSET = 0x10000  #: CONFIG_PARTITION_TABLE_OFFSET of the port's sdkconfig.h: it bounds the bootloader
 LONGEST_BOOTLOADER = 0x4_0000  #: more than any
@@ -75,27 +82,28 @@ def _version(revision: int) -> str:
     return f"v{revision // 100}.{revision % 100}"
 
 
-def verify_bootloader(run: Run) -> VerifiedImage:
-    """`esp_image_verify_bootloader_data`.
+def verify_bootloader(run: Run) -> Steps[VerifiedImage]:
+    """`esp_image_verify_bootloader_data`; opening a curve for its key is all that it may burn.
 
     Raises:
         HaltedError: with the first check that fails.
     """
     offset = run.board.chip.bootloader_offset
     size = run.conf.integer("CONFIG_PARTITION_TABLE_OFFSET", PARTITION_TABLE_OFFSET) - offset
-    return _verify(run, _Asked(Area("bootloader", offset, size), "port.bootloader", is_bootloader=True))
+    asked = _Asked(Area("bootloader", offset, size), "port.bootloader", is_bootloader=True)
+    return (yield from _verify(run, asked))
 
 
-def verify_app(run: Run, area: Area) -> VerifiedImage:
+def verify_app(run: Run, area: Area) -> Steps[VerifiedImage]:
     """`bootloader_load_image` for an application in a partition.
 
     Raises:
         HaltedError: with the first check that fails.
     """
-    return _verify(run, _Asked(area, "idf.app", is_bootloader=False))
+    return (yield from _verify(run, _Asked(area, "idf.app", is_bootloader=False)))
 
 
-def _verify(run: Run, asked: _Asked) -> VerifiedImage:
+def _verify(run: Run, asked: _Asked) -> Steps[VerifiedImage]:
     address = asked.area.address
     most = LONGEST_BOOTLOADER if asked.is_bootloader else asked.area.size
     data = _read(run, address, most)
@@ -108,7 +116,7 @@ def _verify(run: Run, asked: _Asked) -> VerifiedImage:
     whole = image.length + _signature_length(run, asked, image.length)
     if whole > asked.area.size:
         raise _invalid(asked, "size", f"{whole:#x} bytes with what belongs to it do not fit the {asked.area.size:#x}")
-    length = _verify_content(run, asked, image, data)
+    length = yield from _verify_content(run, asked, image, data)
     return VerifiedImage(address, length, None if asked.is_bootloader else image.app_desc)
 
 
@@ -125,7 +133,7 @@ def _is_v1(run: Run) -> bool:
     return run.has("CONFIG_SECURE_SIGNED_APPS_ECDSA_SCHEME") or run.has("CONFIG_SECURE_BOOT_V1_ENABLED")
 
 
-def _verify_content(run: Run, asked: _Asked, image: EspImage, data: bytes) -> int:
+def _verify_content(run: Run, asked: _Asked, image: EspImage, data: bytes) -> Steps[int]:
     """Signature or hash, whichever the build asks for; a bootloader without Secure Boot V2 is checked no further."""
     if asked.is_bootloader and not run.has("CONFIG_SECURE_BOOT_V2_ENABLED"):
         return image.length
@@ -136,7 +144,7 @@ def _verify_content(run: Run, asked: _Asked, image: EspImage, data: bytes) -> in
     if _is_v1(run):
         return _check_signature_v1(run, asked, image, data)
     end = padded(image.length)
-    _check_signature(run, asked, data[:end], data[end : end + SECTOR_SIZE])
+    yield from _check_signature(run, asked, data[:end], data[end : end + SECTOR_SIZE])
     return end + SECTOR_SIZE
 
 
@@ -144,7 +152,8 @@ def verified_block_digests(run: Run, image: VerifiedImage) -> tuple[bytes, ...]:
     """The key digests of the signature blocks, up to the first that is not valid.
 
     The signature sector is looked for one sector before the end of `image`, which is where it lies only when the
-    signature was checked: without CONFIG_SECURE_SIGNED_ON_BOOT the port looks in the middle of its own code.
+    signature was checked: without CONFIG_SECURE_SIGNED_ON_BOOT the port looks in the middle of its own code. The port
+    always digests with SHA-256, so that it takes no block of a P-384 key for valid; ESP-IDF's bootloader does.
 
     Raises:
         HaltedError: a valid block whose signature does not verify with its own key.
@@ -152,7 +161,8 @@ def verified_block_digests(run: Run, image: VerifiedImage) -> tuple[bytes, ...]:
     at = image.address + padded(image.length - SECTOR_SIZE)
     content = _read(run, image.address, at - image.address)
     digests: list[bytes] = []
-    for block in check_blocks(content, _read(run, at, SECTOR_SIZE))[: run.board.chip.secure_boot.digest_slots]:
+    blocks = check_blocks(content, _read(run, at, SECTOR_SIZE), hash=_hash(run) if run.soc_options else "sha256")
+    for block in blocks[: run.board.chip.secure_boot.digest_slots]:
         if block.fault is BlockFault.SIGNATURE:
             run.say("ERR", f"[secure_boot_v2] Secure boot key ({block.index}) verification failed.")
             raise halted(
@@ -209,17 +219,51 @@ def _check_signature_v1(run: Run, asked: _Asked, image: EspImage, data: bytes) -
     return end
 
 
-def _check_signature(run: Run, asked: _Asked, content: bytes, sector: bytes) -> None:
+def _hash(run: Run) -> str:
+    """What the build digests images with."""
+    return "sha384" if run.conf.integer("CONFIG_SECURE_BOOT_ECDSA_KEY_LEN_384_BITS", 0) else "sha256"
+
+
+def _open_curve(run: Run, blocks: tuple[CheckedBlock, ...]) -> Steps[frozenset[int]]:
+    """`esp_efuse_enable_ecdsa_p192_curve_mode` for each block that needs it; names the blocks that it fails for.
+
+    Newer silicon of the H2 verifies with P-192 only when an eFuse allows both curves, which a first boot burns.
+    """
+    mode, revision = "ECDSA_CURVE_MODE", run.board.efuses.revision
+    chip = run.board.chip
+    if not chip.has_field(mode, revision=revision) or revision < chip.heeded_since.get(mode, 0):
+        return frozenset()
+    failed_for = set()
+    for block in blocks:
+        if not block.is_p192:
+            continue
+        now = run.board.efuses.number(mode)
+        if now in _P192_ALLOWED:
+            continue
+        err = Err.FAIL
+        if not run.board.efuses.number(f"WR_DIS.{mode}") and now != _P256_LOCKED:
+            err = yield from run.writer.set_number(mode, _BOTH_CURVES)
+        if err is not Err.OK:
+            run.say("ERR", f"[secure_boot_v2] Failed to enable ECDSA-192 curve mode: {int(err)}")
+            failed_for.add(block.index)
+    return frozenset(failed_for)
+
+
+def _check_signature(run: Run, asked: _Asked, content: bytes, sector: bytes) -> Steps[None]:
     """`esp_secure_boot_verify_sbv2_signature_block`: against the eFuses, or at first against the blocks themselves."""
     run.say("INF", "[esp_image] Verifying image signature...")
     scheme = BlockVersion.RSA if run.has("CONFIG_SECURE_SIGNED_APPS_RSA_SCHEME") else BlockVersion.ECDSA
-    blocks = check_blocks(content, sector)
+    blocks = check_blocks(content, sector, hash=_hash(run))
+    of_scheme = tuple(b for b in blocks if b.is_valid and b.version == scheme)
     trusted = trusted_digests(run.board.efuses)
     if not trusted and run.secure_boot_on:
         raise _invalid(asked, "signature", "no digest is readable in eFuse, and Secure Boot is on")
+    closed: frozenset[int] = frozenset()
+    if not run.secure_boot_on:
+        closed = yield from _open_curve(run, of_scheme)
     if not trusted:
         run.say("INF", "[secure_boot_v2] Secure boot V2 is not enabled yet and eFuse digest keys are not set")
-        trusted = tuple(b.key_digest for b in blocks if b.is_valid and b.version == scheme)
+        trusted = tuple(b.key_digest for b in of_scheme if b.index not in closed)
     run.say("INF", f"[secure_boot_v2] Verifying with {'RSA-PSS' if scheme is BlockVersion.RSA else 'ECDSA'}...")
     if not any(block.version == scheme for block in blocks):
         raise _unsigned(run, asked, f"no signature block of the {scheme.name} scheme that the build asks for")

@@ -23,7 +23,7 @@ def generate_digest_v1(run: Run) -> Steps[None]:
         run.say("INF", "[secure_boot_v1] bootloader secure boot is already enabled. No need to generate digest.")
         return
     efuses = run.board.efuses
-    image = verify_bootloader(run)
+    image = yield from verify_bootloader(run)
     if is_frozen(efuses, KEY_BLOCK) or is_hidden(efuses, KEY_BLOCK) or not is_empty(efuses, KEY_BLOCK):
         run.say("WRN", "[secure_boot_v1] Using pre-loaded secure boot key in EFUSE block 2")
     else:

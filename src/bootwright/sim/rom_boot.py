@@ -224,7 +224,8 @@ def _secure_boot_v2(run: RomRun, image: EspImage) -> Steps[None]:
             "no bootloader can ever be accepted; use another chip",
         )
     whole = run.flash.read(run.chip.bootloader_offset, end + SECTOR_SIZE)
-    blocks = check_blocks(whole[:end], whole[end:])
+    hash_name = "sha384" if run.efuses.is_set("SECURE_BOOT_SHA384_EN") else "sha256"
+    blocks = check_blocks(whole[:end], whole[end:], hash=hash_name)
     valid = [block for block in blocks if block.is_valid]
     run.say("Valid secure boot key blocks: " + " ".join(str(block.index) for block in valid), _SEEN_V2)
     accepted = first_trusted(blocks, trusted)
@@ -260,6 +261,8 @@ def _reason(first: int, blocks: tuple[CheckedBlock, ...], trusted: tuple[bytes, 
     if not known:
         found = ", ".join(f"{block.key_digest[:4].hex()}…" for block in blocks if block.is_valid)
         return "rom.secure_boot.key", f"the bootloader is signed with key digest {found}, which no eFuse trusts"
+    if known[0].fault is BlockFault.HASH:
+        return "rom.secure_boot.hash", f"block {known[0].index}: {known[0].fault}; SECURE_BOOT_SHA384_EN decides which"
     if known[0].fault is BlockFault.DIGEST:
         return "rom.secure_boot.digest", f"block {known[0].index}: {known[0].fault}; it was changed after signing"
     return "rom.secure_boot.signature", f"block {known[0].index}: {known[0].fault}"
@@ -283,5 +286,7 @@ def _slots_to_revoke(efuses: Efuses, tried: tuple[CheckedBlock, ...]) -> Iterato
         if number is None or efuses.number(f"SECURE_BOOT_KEY_REVOKE{slot}"):
             continue
         digest = efuses.readable_block(number)
-        if any(b.fault in (BlockFault.DIGEST, BlockFault.SIGNATURE) and knows(b, [digest]) for b in tried):
+        if any(
+            b.fault in (BlockFault.HASH, BlockFault.DIGEST, BlockFault.SIGNATURE) and knows(b, [digest]) for b in tried
+        ):
             yield slot

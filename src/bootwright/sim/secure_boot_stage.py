@@ -72,7 +72,7 @@ def _stage_digests(run: Run, app: VerifiedImage | None) -> Steps[None]:
             f"the eFuse blocks use {efuses.coding(2)} coding, Secure Boot V2 needs none",
             "take a chip without 3/4 coding",
         )
-    image = verify_bootloader(run)
+    image = yield from verify_bootloader(run)
     blocks = digest_blocks(efuses)
     if any(block is not None and not is_unused(efuses, block) for block in blocks):
         run.say("INF", "[secure_boot_v2] Secure boot digests already present")
@@ -110,12 +110,7 @@ def _take_burned_digests(run: Run, blocks: tuple[int | None, ...]) -> Steps[tupl
         if block is None or _is_revoked(run, slot):
             continue
         if not shared and is_hidden(efuses, block):
-            raise halted(
-                "port.secure_boot.digest.hidden",
-                f"eFuse block {block}",
-                f"the digest in eFuse block {block} is read-protected: the ROM could never compare it",
-                "this cannot be undone; use another chip, and burn digests without read protection",
-            )
+            raise _hidden_digest(run, block)
         if is_empty(efuses, block):
             raise halted(
                 "port.secure_boot.digest.empty",
@@ -135,6 +130,25 @@ def _take_burned_digests(run: Run, blocks: tuple[int | None, ...]) -> Steps[tupl
         )
     run.say("WRN", "[secure_boot_v2] Using pre-loaded public key digest in eFuse")
     return tuple(digests)
+
+
+def _hidden_digest(run: Run, block: int) -> HaltedError:
+    name, code = f"eFuse block {block}", "port.secure_boot.digest.hidden"
+    run.say("ERR", f"[secure_boot_v2] Key digest (BLK{block}) read protected, aborting...")
+    if run.board.chip.keys.purpose_by == "halves":
+        return halted(
+            code,
+            name,
+            f"{name} is read-protected, as its flash-encryption key must be; the port takes all of it for the digest,"
+            " which must be readable",
+            "no first boot of this port gets past that; ESP-IDF's own bootloader does",
+        )
+    return halted(
+        code,
+        name,
+        f"the digest in {name} is read-protected: the ROM could never compare it",
+        "this cannot be undone; use another chip, and burn digests without read protection",
+    )
 
 
 def _write_digests(run: Run, digests: tuple[bytes, ...]) -> Steps[None]:

@@ -10,6 +10,8 @@ from bootwright.errors import FormatError
 from bootwright.formats.esp_secure_boot import MAX_BLOCKS, SECTOR_SIZE
 from bootwright.formats.esp_signature_block import (
     BLOCK_SIZE,
+    Curve,
+    EcdsaSignatureBlock,
     SignatureBlock,
     block_crc,
     block_key_digest,
@@ -26,6 +28,7 @@ class BlockFault(StrEnum):
     NONE = ""
     ABSENT = "no block with a known magic byte and version"
     CRC = "the CRC is wrong"
+    HASH = "its image digest is made with another hash than is asked for here"
     DIGEST = "the image digest in the block is not the image's"
     SIGNATURE = "the signature does not verify with the key in the block"
 
@@ -38,6 +41,7 @@ class CheckedBlock:
     fault: BlockFault
     version: int  #: the byte as it lies there: 2 is RSA, 3 is ECDSA
     key_digest: bytes = b""  #: of the key in the block, when magic byte and CRC are right
+    is_p192: bool = False  #: whether the key in the block is on the curve that newer silicon keeps closed at first
 
     @property
     def is_valid(self) -> bool:
@@ -45,9 +49,9 @@ class CheckedBlock:
         return self.fault not in (BlockFault.ABSENT, BlockFault.CRC)
 
 
-def check_blocks(content: bytes, sector: bytes) -> tuple[CheckedBlock, ...]:
-    """Judge all three places of `sector` against the padded image `content`."""
-    return tuple(_check(content, sector, index) for index in range(MAX_BLOCKS))
+def check_blocks(content: bytes, sector: bytes, *, hash: str = "sha256") -> tuple[CheckedBlock, ...]:  # noqa: A002
+    """Judge all three places of `sector` against the padded image `content`, digested with `hash`."""
+    return tuple(_check(content, sector, index, hash) for index in range(MAX_BLOCKS))
 
 
 def first_trusted(blocks: Iterable[CheckedBlock], trusted: Iterable[bytes]) -> CheckedBlock | None:
@@ -65,7 +69,7 @@ def _matches(digest: bytes, trusted: tuple[bytes, ...]) -> bool:
     return any(digest[: len(one)] == one for one in trusted if one)
 
 
-def _check(content: bytes, sector: bytes, index: int) -> CheckedBlock:
+def _check(content: bytes, sector: bytes, index: int, wanted: str) -> CheckedBlock:
     offset = index * BLOCK_SIZE
     version = sector[offset + 1] if offset + 1 < len(sector) else 0
     try:
@@ -74,10 +78,13 @@ def _check(content: bytes, sector: bytes, index: int) -> CheckedBlock:
         return CheckedBlock(index, BlockFault.ABSENT, version)
     if block_crc(block) != block.block_crc:
         return CheckedBlock(index, BlockFault.CRC, version)
-    return CheckedBlock(index, _fault(content, block), version, block_key_digest(block))
+    p192 = isinstance(block, EcdsaSignatureBlock) and block.key.curve_id == Curve.P192
+    return CheckedBlock(index, _fault(content, block, wanted), version, block_key_digest(block), p192)
 
 
-def _fault(content: bytes, block: SignatureBlock) -> BlockFault:
+def _fault(content: bytes, block: SignatureBlock, wanted: str) -> BlockFault:
+    if wanted != block.HASH:
+        return BlockFault.HASH
     try:
         public = block_public_key(block)
         signature = block_signature(block)
