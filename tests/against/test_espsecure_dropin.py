@@ -1,17 +1,13 @@
 """`bootwright espsecure` takes espsecure's command lines: same exit code, same words, same files."""
 
-import io
+import re
 import shutil
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.support.peers import Ran, run_bootwright, run_peer
-
-from bootwright.cli.dropin.espsecure import answer
-from bootwright.formats.esp_image import make_bootloader_image
-from bootwright.formats.esp_secure_boot import sign_v2
-from bootwright.formats.keys import KeyType, generate_key
+from tests.support.espsecure_lines import both, make_inputs, ours_in, theirs_in
+from tests.support.peers import run_bootwright, run_peer
 
 ENCRYPT = "encrypt-flash-data --keyfile {} --address {} --output out"
 
@@ -20,56 +16,8 @@ ENCRYPT = "encrypt-flash-data --keyfile {} --address {} --output out"
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keys, images and signatures that all command lines start from."""
     place = tmp_path_factory.mktemp("inputs")
-    for size in (16, 17, 24, 32, 64):
-        (place / f"k{size}").write_bytes(bytes(range(1, size + 1)))
-    (place / "twins").write_bytes(bytes(range(32)) * 2)
-    (place / "image").write_bytes(make_bootloader_image(5, size=0x1230))
-    (place / "data").write_bytes(b"\xe9" + bytes(4095))
-    (place / "odd").write_bytes(bytes(100))
-    (place / "empty").write_bytes(b"")
-    (place / "iv").write_bytes(bytes(range(128)))
-    keys = {
-        "rsa": KeyType.RSA_3072,
-        "small": KeyType.RSA_2048,
-        "p192": KeyType.ECDSA_P192,
-        "p256": KeyType.ECDSA_P256,
-        "p384": KeyType.ECDSA_P384,
-        "ed": KeyType.ED25519,
-    }
-    for name, key_type in keys.items():
-        key = generate_key(key_type)
-        (place / f"{name}.pem").write_bytes(key.pem())
-        (place / f"{name}.pub").write_bytes(key.public.pem)
-        if name in ("rsa", "p256", "p384"):
-            content = (place / "data").read_bytes()
-            (place / f"{name}.sig").write_bytes(key.sign(content))
-            (place / f"{name}.signed").write_bytes(sign_v2(content, [key]))
-    broken = bytearray((place / "p256.signed").read_bytes())
-    broken[100] ^= 1
-    (place / "broken").write_bytes(broken)
+    make_inputs(place)
     return place
-
-
-def ours_in(place: Path, line: str) -> Ran:
-    """Our answer to a line, without the start-up of a process."""
-    out, err = io.StringIO(), io.StringIO()
-    with chdir(place), redirect_stdout(out), redirect_stderr(err):
-        code = answer(line.split())
-    return Ran(code, out.getvalue(), err.getvalue())
-
-
-def theirs_in(place: Path, line: str) -> Ran:
-    """espsecure's answer to a line."""
-    return run_peer("espsecure", *line.split(), cwd=place)
-
-
-def both(inputs: Path, tmp_path: Path, *lines: str) -> tuple[tuple[Ran, Path], tuple[Ran, Path]]:
-    """Run the lines with ours and with espsecure, each in a copy of the inputs; the last line's outcome counts."""
-    shutil.copytree(inputs, tmp_path / "ours")
-    shutil.copytree(inputs, tmp_path / "theirs")
-    ours = [ours_in(tmp_path / "ours", line) for line in lines][-1]
-    theirs = [theirs_in(tmp_path / "theirs", line) for line in lines][-1]
-    return (ours, tmp_path / "ours"), (theirs, tmp_path / "theirs")
 
 
 #: one output file, `out`, that is the same byte for byte
@@ -102,6 +50,10 @@ SAME_FILES = [
     "digest-secure-bootloader -k k32 --iv iv -o out image",
     "digest_secure_bootloader --keyfile k24 --iv iv --output out image",
     "digest-secure-bootloader --keyfile k16 --iv iv --output out image",
+    "digest-secure-bootloader --keyfile k32 --iv short-iv --output out image",
+    "digest-secure-bootloader --keyfile k32 --iv iv --output out cut-hash",
+    "digest-secure-bootloader --keyfile k32 --iv iv --output out data",
+    "sign-data -v 1 --pub-key p256.pub --signature v1.sig -o out odd",
     "sign-data -v 2 --pub-key rsa.pub --signature rsa.sig -o out data",
     "sign-data -v 2 --signature p256.sig p384.sig --pub-key p256.pub p384.pub -o out data",
 ]
@@ -189,7 +141,29 @@ SAME_WORDS = [
     "digest-private-key -k p384.pem out",
     "digest-secure-bootloader -k k32 -o out odd",
     "digest-secure-bootloader -k k17 -o out image",
+    "digest-secure-bootloader -k k32 -o out cut",
+    "digest-secure-bootloader -k k17 -o out odd",
+    "sign-data -v 2 -k p192.pem image image image image -o out data",
+    "verify-signature -v 2 --hsm rsa.signed",
 ]
+
+#: what each command says of a key that it does not take
+COMMANDS_WITH_KEYS = [
+    "sign-data -v 2 -o out data -k {}",
+    "sign-data -v 1 -o out data -k {}",
+    "verify-signature -v 2 rsa.signed -k {}",
+    "verify-signature -v 1 v1.signed -k {}",
+    "extract-public-key -v 1 -k {} out",
+    "extract-public-key -v 2 -k {} out",
+    "digest-sbv2-public-key -o out -k {}",
+    "digest-private-key -k {} out",
+    "sign-data -v 2 --signature rsa.sig --pub-key {} -o out data",
+    "sign-data -v 1 --signature v1.sig --pub-key {} -o out odd",
+]
+KEYS = (
+    "rsa.pub small.pem small.pub p192.pem p256.pub p256.raw p384.pub p521.pem p521.pub ed.pem ed.pub rsa.locked "
+    "p256.locked p256.der rsa.der empty data"
+)
 
 
 @pytest.mark.parametrize("line", SAME_WORDS)
@@ -199,8 +173,28 @@ def test_the_answer_is_recognisable(line: str, inputs: Path, tmp_path: Path) -> 
     assert "Traceback" not in ours.err
     if ours.code:
         assert not (our_place / "out").exists()
-    if theirs.code == 2 and "A fatal error occurred" in theirs.err:
-        assert ours.err.startswith("ERROR: \nA fatal error occurred: ")
+    assert fatal_words(ours.err) == fatal_words(theirs.err)
+
+
+@pytest.mark.parametrize("line", COMMANDS_WITH_KEYS)
+@pytest.mark.parametrize("key", KEYS.split())
+def test_a_key_that_does_not_serve_is_refused_with_the_same_words(
+    key: str, line: str, inputs: Path, tmp_path: Path
+) -> None:
+    (ours, our_place), (theirs, _) = both(inputs, tmp_path, line.format(key))
+    assert ours.code == theirs.code, (ours, theirs)
+    assert "Traceback" not in ours.err
+    if "Traceback" not in theirs.err:
+        assert (ours.out, fatal_words(ours.err)) == (theirs.out, fatal_words(theirs.err))
+    if ours.code:
+        assert not (our_place / "out").exists()
+
+
+def fatal_words(said: str) -> str:
+    """What is said of a fatal error, without our hints and without `cryptography`'s reasons."""
+    _, fatal, words = said.partition("A fatal error occurred: ")
+    words = re.sub(r"\n  hint: .*", "", words)
+    return fatal + re.sub(r"(?s)(Error loading private key:|Incorrect HSM config).*", r"\1", " ".join(words.split()))
 
 
 #: where espsecure ends in a traceback, or click refuses the line
@@ -225,6 +219,16 @@ SAME_CODE = [
     "verify-signature -v 2 rsa.signed",
     "sign-data -v 1 -o out image",
     "verify-signature -v 1 -k p256.pub empty",
+    "verify-signature -v 1 -k k64 v1.signed",
+    "verify-signature -v 2 -k p256.pub rsa.signed",
+    "verify-signature -v 2 -k rsa.pub p384.signed",
+    "digest-secure-bootloader -k k64 --iv iv -o out image",
+    "digest-secure-bootloader -k k32 -o out empty",
+    "sign-data -v 2 -a -k rsa.pem -o out empty",
+    "sign-data -v 1 --signature rsa.sig --pub-key p256.pub -o out odd",
+    "sign-data -v 1 --signature v1.sig -o out odd",
+    "sign-data -v 2 -o out -kp192.pem odd --pub-key rsa.pub",
+    "sign-data -v 2 --skip_padding -k rsa.pem -o out odd",
 ]
 
 
@@ -234,6 +238,34 @@ def test_bad_lines_get_one_sentence_and_the_same_exit_code(line: str, inputs: Pa
     assert ours.code == theirs.code, (ours, theirs)
     assert "Traceback" not in ours.err
     assert not (our_place / "out").exists()
+
+
+def test_a_dash_is_standard_input_or_output_where_espsecure_takes_it(inputs: Path) -> None:
+    for line in (
+        "encrypt-flash-data -x -k k32 -a 0x1000 -o - image",
+        "decrypt-flash-data -k k32 -a 0x1000 -o - image",
+        "extract-public-key -k p256.pem -",
+        "digest-private-key -k p256.pem -",
+    ):
+        ours, theirs = ours_in(inputs, line), theirs_in(inputs, line)
+        assert (ours.code, theirs.code) == (0, 0), ours.err + theirs.err
+        assert sorted(ours.raw) == sorted(theirs.raw)
+    for tool, run in (("ours", partial(run_bootwright, "espsecure")), ("theirs", partial(run_peer, "espsecure"))):
+        ran = run(
+            "encrypt-flash-data", "-x", "-k", "k32", "-a", "0", "-o", f"from-{tool}", "-", stdin="x" * 32, cwd=inputs
+        )
+        assert ran.code == 0, ran.err
+    assert (inputs / "from-ours").read_bytes() == (inputs / "from-theirs").read_bytes()
+
+
+@pytest.mark.parametrize("words", ["digest-sdc-public-key --pub-key p256.pub -o {}", "generate_sdc_certificate -o {}"])
+def test_commands_for_chips_that_we_do_not_know_are_answered_by_espsecure(words: str, inputs: Path) -> None:
+    ours = run_bootwright("espsecure", *words.format("sdc-ours").split(), cwd=inputs)
+    theirs = run_peer("espsecure", *words.format("sdc-theirs").split(), cwd=inputs)
+    assert ours.code == theirs.code
+    assert ours.out.replace("sdc-ours", "") == theirs.out.replace("sdc-theirs", "")
+    if ours.code == 0:
+        assert (inputs / "sdc-ours").read_bytes() == (inputs / "sdc-theirs").read_bytes()
 
 
 @pytest.mark.parametrize("bits", [128, 192, 256, 512, 100])

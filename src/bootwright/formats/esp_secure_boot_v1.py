@@ -53,15 +53,23 @@ def digest_v1(bootloader: bytes, key: bytes, iv: bytes) -> BootloaderDigest:
 
 
 def _digest(blocks: bytes, key: bytes, iv: bytes) -> BootloaderDigest:
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
     if len(iv) != IV_SIZE:
         raise FormatError(f"IV: found {len(iv)} bytes, expected {IV_SIZE}", "leave the IV out, a random one is made")
-    plaintext = iv + blocks
+    return BootloaderDigest(iv=iv, digest=engine_digest(iv + blocks, key))
+
+
+def engine_digest(plaintext: bytes, key: bytes) -> bytes:
+    """The 64 bytes that the engine makes of whole blocks of 16.
+
+    Raises:
+        FormatError: the key is neither 24 nor 32 bytes.
+    """
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
     # One key for all blocks, each to be reversed: reversing the whole reverses every block.
     cipher = Cipher(algorithms.AES(_engine_key(key)), modes.ECB()).encryptor()  # noqa: S305 - the engine's own mode
     ciphertext = _swap_words(cipher.update(plaintext[::-1])[::-1])
-    return BootloaderDigest(iv=iv, digest=_swap_words(hashlib.sha512(ciphertext).digest()))
+    return _swap_words(hashlib.sha512(ciphertext).digest())
 
 
 def as_the_engine_reads(bootloader: bytes) -> bytes:
@@ -74,9 +82,17 @@ def as_the_engine_reads(bootloader: bytes) -> bytes:
         FormatError: no ESP image.
     """
     image = EspImage.parse(bootloader, where="bootloader")
+    return with_hash_cut_off(bootloader) if image.hash is not None else engine_blocks(bootloader)
+
+
+def with_hash_cut_off(bootloader: bytes) -> bytes:
+    """What the engine reads of a bootloader that ends in a hash."""
     tail = len(bootloader) % ENGINE_BLOCK
-    if image.hash is not None and tail <= HASH_SIZE:
-        bootloader = bootloader[: len(bootloader) - tail]
+    return engine_blocks(bootloader[: len(bootloader) - tail] if tail <= HASH_SIZE else bootloader)
+
+
+def engine_blocks(bootloader: bytes) -> bytes:
+    """The bytes filled with 0xFF, as erased flash is, to whole blocks of 128."""
     return bootloader + b"\xff" * (-len(bootloader) % ENGINE_BLOCK)
 
 

@@ -31,7 +31,10 @@ COMMANDS = {
     "signature-info-v2": ("espsecure_verify", "signature_info", "Show the signature blocks of an image"),
     "verify-signature": ("espsecure_verify", "verify_signature", "Verify the signature of an image"),
 }
-ABSENT = ("digest-sdc-public-key", "generate-sdc-certificate")  #: for chips that Bootwright does not know
+#: for chips with a Secure Debug Controller, of which Bootwright knows none: the installed espsecure answers
+FOR_OTHER_CHIPS = frozenset({"digest-sdc-public-key", "generate-sdc-certificate"})
+
+OLD_OPTIONS = ("--aes_xts", "--append_signatures", "--flash_crypt_conf")  #: the spelling of version 4
 
 
 class Fatal(click.ClickException):
@@ -66,8 +69,11 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Take the names of version 4, with underscores, too."""
         name = args[0].replace("_", "-")
-        if name in ABSENT:
-            raise Fatal(f"{name} is for chips with a Secure Debug Controller, which Bootwright does not know.")
+        if name in FOR_OTHER_CHIPS:
+            from bootwright.cli.dropin.forward import Tool, become
+
+            become(Tool(name="espsecure", flags=frozenset(), valued=frozenset(), commands=FOR_OTHER_CHIPS), args)
+        args = [args[0], *(_dashed(word) for word in args[1:])]
         if name != args[0] and name in COMMANDS:
             warn(f"Deprecated: Command '{args[0]}' is deprecated. Use '{name}' instead.")
             args = [name, *args[1:]]
@@ -78,16 +84,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
 
 
-class Command(click.Command):
-    """A command whose options may be spelled with underscores, as in version 4."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put dashes for underscores before click looks."""
-        known = {name for parameter in self.params for name in parameter.opts}
-        return super().parse_args(ctx, [_dashed(word, known) for word in args])
-
-
-class EatAll(Command):
+class EatAll(click.Command):
     """A command whose options that may be given several times each take all words up to the next option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -97,8 +94,8 @@ class EatAll(Command):
         option = ""
         for word in args:
             if word.startswith("-"):
-                option = word.split("=", 1)[0]
-                fed = "=" in word
+                option = word.split("=", 1)[0] if word.startswith("--") else word[:2]
+                fed = word != option
                 words.append(word)
             elif option in hungry:
                 words += [option, word] if fed else [word]
@@ -168,10 +165,10 @@ def warn(text: str) -> None:
     click.echo(f"WARNING: {text}", err=True)
 
 
-def _dashed(word: str, known: set[str]) -> str:
+def _dashed(word: str) -> str:
     name, equals, value = word.partition("=")
-    dashed = name.replace("_", "-")
-    if name in known or not name.startswith("--") or dashed not in known:
+    if name not in OLD_OPTIONS:
         return word
+    dashed = name.replace("_", "-")
     warn(f"Deprecated: Option '{name}' is deprecated. Use '{dashed}' instead.")
     return dashed + equals + value

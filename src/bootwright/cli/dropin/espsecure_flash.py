@@ -7,8 +7,14 @@ from collections.abc import Callable
 
 import click
 
-from bootwright.cli.dropin.espsecure import Command, Fatal, Sentence, any_int, say, warn
-from bootwright.cli.dropin.espsecure_files import file_name, read, refuse_overwriting, write, write_secret
+from bootwright.cli.dropin.espsecure import Fatal, Sentence, any_int, say, warn
+from bootwright.cli.dropin.espsecure_files import (
+    file_name,
+    read,
+    refuse_overwriting,
+    write_or_print,
+    write_or_print_secret,
+)
 
 _Crypt = Callable[..., bytes]
 
@@ -27,7 +33,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command("generate-flash-encryption-key", cls=Command)
+@click.command("generate-flash-encryption-key")
 @click.option("--keylen", "-l", type=int, default=256, help="Bits of the key (256).")
 @click.argument("key-file", type=click.Path())
 def generate_key(keylen: int, key_file: str) -> None:
@@ -37,10 +43,10 @@ def generate_key(keylen: int, key_file: str) -> None:
         raise Sentence(f"A key of {keylen} bits cannot be made.")
     if keylen not in (128, 192, 256, 512):
         warn(f"no chip takes a key of {keylen} bits; 128, 192, 256 and 512 are of use")
-    write_secret(key_file, secrets.token_bytes(keylen // 8))
+    write_or_print_secret(key_file, secrets.token_bytes(keylen // 8))
 
 
-@click.command("encrypt-flash-data", cls=Command)
+@click.command("encrypt-flash-data")
 @_options
 @click.argument("plaintext-file", callback=file_name)
 def encrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_xts: bool, plaintext_file: str) -> None:
@@ -50,17 +56,17 @@ def encrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_
     refuse_overwriting(output, keyfile, plaintext_file)
     data = read(plaintext_file)
     if aes_xts:
-        write(output, _xts(encrypt_xts, data, _key(keyfile, (16, 32, 64)), address))
+        write_or_print(output, _xts(encrypt_xts, data, _key(keyfile, (16, 32, 64)), address))
         return
     key = _key(keyfile, (24, 32))
     _check_esp32(address, flash_crypt_conf)
     missing = -len(data) % 16
     if missing:
         say(f"Note: Padding with {missing} bytes of random data (encrypted data must be multiple of 16 bytes long).")
-    write(output, _esp32(encrypt_esp32, data + secrets.token_bytes(missing), key, address, flash_crypt_conf))
+    write_or_print(output, _esp32(encrypt_esp32, data + secrets.token_bytes(missing), key, address, flash_crypt_conf))
 
 
-@click.command("decrypt-flash-data", cls=Command)
+@click.command("decrypt-flash-data")
 @_options
 @click.argument("encrypted-file", callback=file_name)
 def decrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_xts: bool, encrypted_file: str) -> None:
@@ -70,13 +76,13 @@ def decrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_
     refuse_overwriting(output, keyfile, encrypted_file)
     data = read(encrypted_file)
     if aes_xts:
-        write(output, _xts(decrypt_xts, data, _key(keyfile, (16, 32, 64)), address))
+        write_or_print(output, _xts(decrypt_xts, data, _key(keyfile, (16, 32, 64)), address))
         return
     key = _key(keyfile, (24, 32))
     _check_esp32(address, flash_crypt_conf)
     if len(data) % 16:
         raise Fatal("Data length is not a multiple of 16 bytes.")
-    write(output, _esp32(decrypt_esp32, data, key, address, flash_crypt_conf))
+    write_or_print(output, _esp32(decrypt_esp32, data, key, address, flash_crypt_conf))
 
 
 def _key(path: str, sizes: tuple[int, ...]) -> bytes:

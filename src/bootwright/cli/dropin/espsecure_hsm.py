@@ -13,12 +13,12 @@ SECTION = "hsm_config"
 NEEDED = ("pkcs11_lib", "slot", "label")
 
 
-def open_hsm(config_file: str | None) -> Signer:
+def open_hsm(config_file: str | None, *, purpose: str = "generate signature using") -> Signer:
     """The key that the file names; its PIN is asked for where the file holds none."""
     from bootwright.host.keys import load_signer
 
     if config_file is None:
-        raise Fatal("Config file is required to generate signature using an external HSM.")
+        raise Fatal(f"Config file is required to {purpose} an external HSM.")
     config = _read(config_file)
     if not Path(config["pkcs11_lib"]).exists():
         raise Fatal(f'LIB file does not exist at "{config["pkcs11_lib"]}".')
@@ -36,7 +36,7 @@ def open_hsm(config_file: str | None) -> Signer:
 def _read(config_file: str) -> dict[str, str]:
     parser = ConfigParser(interpolation=None)
     try:
-        parser.read_string(Path(config_file).read_text())
+        parser.read_string(Path(config_file).read_text(), config_file)
         section = dict(parser[SECTION])
     except (Error, KeyError, UnicodeDecodeError) as error:
         raise Fatal(f"Incorrect HSM config file format ({error}).") from None

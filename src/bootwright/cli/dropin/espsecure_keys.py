@@ -6,15 +6,19 @@ from pathlib import Path
 
 import click
 
-from bootwright.cli.dropin.espsecure import Command, Fatal, say
+from bootwright.cli.dropin.espsecure import Fatal, say
 from bootwright.cli.dropin.espsecure_files import (
     key_name,
     private_key,
     public_key,
     refuse_overwriting,
+    signer,
     write,
+    write_or_print,
+    write_or_print_secret,
     write_secret,
 )
+from bootwright.cli.dropin.espsecure_key_words import any_v2, private_v1, private_v2
 
 #: scheme → (our key type, what espsecure calls it)
 SCHEMES = {
@@ -23,13 +27,9 @@ SCHEMES = {
     "ecdsa256": ("ecdsa-p256", "ECDSA NIST256p"),
     "ecdsa384": ("ecdsa-p384", "ECDSA NIST384p"),
 }
-WRONG_CURVE = (
-    "Signing key uses incorrect curve. ESP32 Secure Boot only supports "
-    "NIST256p (openssl calls this curve 'prime256v1')."
-)
 
 
-@click.command("generate-signing-key", cls=Command)
+@click.command("generate-signing-key")
 @click.option("--version", "-v", type=click.Choice(["1", "2"]), default="1", help="Of Secure Boot (1).")
 @click.option("--scheme", "-s", type=click.Choice(list(SCHEMES)), help="Kind of key (version 2: rsa3072).")
 @click.argument("keyfile", type=click.Path())
@@ -51,7 +51,7 @@ def generate_signing_key(version: str, scheme: str | None, keyfile: str) -> None
     say(f'{name} private key in PEM format written to "{keyfile}".')
 
 
-@click.command("extract-public-key", cls=Command)
+@click.command("extract-public-key")
 @click.option("--version", "-v", type=click.Choice(["1", "2"]), default="1", help="Of Secure Boot (1).")
 @click.option("--keyfile", "-k", callback=key_name, required=True, help="The signing key.")
 @click.argument("public-keyfile", type=click.Path())
@@ -61,17 +61,16 @@ def extract_public_key(version: str, keyfile: str, public_keyfile: str) -> None:
     from bootwright.formats.esp_signature_block import key_digest_v2
 
     refuse_overwriting(public_keyfile, keyfile)
-    public = public_key(keyfile)
+    public = signer(keyfile, {"1": private_v1, "2": private_v2}[version]).public
     if version == "1":
-        _require_p256(public.key_type)
-        write(public_keyfile, raw_public_key(public))
+        write_or_print(public_keyfile, raw_public_key(public))
     else:
         key_digest_v2(public)  # refuses the kinds of key that Secure Boot V2 does not know
-        write(public_keyfile, public.pem)
+        write_or_print(public_keyfile, public.pem)
     say(f'"{keyfile}" public key extracted to "{public_keyfile}".')
 
 
-@click.command("digest-sbv2-public-key", cls=Command)
+@click.command("digest-sbv2-public-key")
 @click.option("--keyfile", "-k", callback=key_name, required=True, help="The key, public or private.")
 @click.option("--output", "-o", type=click.Path(), required=True, help="File to write.")
 def digest_public_key(keyfile: str, output: str) -> None:
@@ -79,7 +78,7 @@ def digest_public_key(keyfile: str, output: str) -> None:
     _digest_public_key(keyfile, output)
 
 
-@click.command("digest-rsa-public-key", cls=Command, deprecated=True)
+@click.command("digest-rsa-public-key", deprecated=True)
 @click.option("--keyfile", "-k", callback=key_name, required=True, help="The key, public or private.")
 @click.option("--output", "-o", type=click.Path(), required=True, help="File to write.")
 def digest_rsa_public_key(keyfile: str, output: str) -> None:
@@ -87,7 +86,7 @@ def digest_rsa_public_key(keyfile: str, output: str) -> None:
     _digest_public_key(keyfile, output)
 
 
-@click.command("digest-private-key", cls=Command)
+@click.command("digest-private-key")
 @click.option("--keyfile", "-k", callback=key_name, required=True, help="The signing key.")
 @click.option("--keylen", "-l", type=int, default=256, help="Bits of the digest (256; 192 under 3/4 coding).")
 @click.argument("digest-file", type=click.Path())
@@ -96,10 +95,8 @@ def digest_private_key(keyfile: str, keylen: int, digest_file: str) -> None:
     from bootwright.formats.esp_secure_boot_v1 import reflashable_key
 
     refuse_overwriting(digest_file, keyfile)
-    key = private_key(keyfile)
-    _require_p256(key.key_type)
-    digest = reflashable_key(key)
-    write_secret(digest_file, digest[:24] if keylen == 192 else digest)
+    digest = reflashable_key(private_key(keyfile, private_v1))
+    write_or_print_secret(digest_file, digest[:24] if keylen == 192 else digest)
     cut = "" if keylen == 256 else " (truncated to 192 bits)"
     say(f'SHA-256 digest of private key "{keyfile}"{cut} written to "{digest_file}".')
 
@@ -108,11 +105,6 @@ def _digest_public_key(keyfile: str, output: str) -> None:
     from bootwright.formats.esp_signature_block import key_digest_v2
 
     refuse_overwriting(output, keyfile)
-    digest = key_digest_v2(public_key(keyfile))
+    digest = key_digest_v2(public_key(keyfile, any_v2))
     say(f'Writing the public key digest of "{keyfile}" to "{output}".')
     write(output, digest)
-
-
-def _require_p256(key_type: str) -> None:
-    if key_type != "ecdsa-p256":
-        raise Fatal(WRONG_CURVE)

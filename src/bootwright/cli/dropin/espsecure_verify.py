@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bootwright.cli.dropin.espsecure import Command, Fatal, Sentence, say
-from bootwright.cli.dropin.espsecure_files import file_name, key_name, public_key, read
+from bootwright.cli.dropin.espsecure import Fatal, Sentence, say
+from bootwright.cli.dropin.espsecure_files import ELSEWHERE, file_name, key_name, public_key, read
+from bootwright.cli.dropin.espsecure_key_words import any_v1, any_v2
 
 if TYPE_CHECKING:
     from bootwright.formats.esp_secure_boot import SignatureBlock
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
 SECTOR_SIZE = 4096
 BLOCK_SIZE = 1216
 NOT_WHOLE = "Invalid datafile. Data size should be non-zero & a multiple of 4096."
-NO_EC_KEY = "Verification key does not appear to be an EC key in PEM format or binary EC public key data. Unsupported."
 
 
-@click.command("verify-signature", cls=Command)
+@click.command("verify-signature")
 @click.option("--version", "-v", type=click.Choice(["1", "2"]), required=True, help="Of Secure Boot.")
 @click.option("--hsm", is_flag=True, help="The key is in a token.")
 @click.option("--hsm-config", callback=file_name, help="Which token and key.")
@@ -37,13 +37,13 @@ def verify_signature(
     if hsm:
         from bootwright.cli.dropin.espsecure_hsm import open_hsm
 
-        public = open_hsm(hsm_config).public
+        public = open_hsm(hsm_config, purpose="extract public key from").public
     else:
-        public = public_key(_named(keyfile))
+        public = public_key(_named(keyfile), any_v2)
     _verify_v2(public, read(datafile), skip_padding=skip_padding)
 
 
-@click.command("signature-info-v2", cls=Command)
+@click.command("signature-info-v2")
 @click.argument("datafile", callback=file_name)
 def signature_info(datafile: str) -> None:
     """Show the signature blocks of an image."""
@@ -111,19 +111,14 @@ def _verify_v1(keyfile: str, datafile: str) -> None:
 def _v1_key(keyfile: str) -> PublicKey:
     from bootwright.errors import FormatError
     from bootwright.formats.esp_secure_boot_v1 import public_key_from_raw
-    from bootwright.formats.keys import KeyType
 
+    raw = b"" if keyfile.startswith(ELSEWHERE) or keyfile == "-" else read(keyfile)
+    if len(raw) != 64:
+        return public_key(keyfile, any_v1)
     try:
-        raw = read(keyfile) if ":" not in keyfile else b""
-        public = public_key_from_raw(raw) if len(raw) == 64 else public_key(keyfile)
-    except FormatError:
-        raise Fatal(NO_EC_KEY) from None
-    if public.key_type is not KeyType.ECDSA_P256:
-        raise Fatal(
-            "Public key uses incorrect curve. ESP32 Secure Boot only supports "
-            "NIST256p (openssl calls this curve 'prime256v1')."
-        )
-    return public
+        return public_key_from_raw(raw)
+    except FormatError as error:
+        raise Sentence(error.message) from None
 
 
 def _verify_v2(public: PublicKey, data: bytes, *, skip_padding: bool) -> None:
@@ -148,6 +143,7 @@ def _verify_v2(public: PublicKey, data: bytes, *, skip_padding: bool) -> None:
                 "Signature block image digest does not match "
                 f"the actual image digest {digest!r}. Expected {block.image_digest!r}."
             )
+        _require_kind(public, block, number)
         if public.verify_digest(block_signature(block), digest):
             say(f"Signature block {number} verification successful using the supplied key ({kind}).")
             valid = True
@@ -155,6 +151,16 @@ def _verify_v2(public: PublicKey, data: bytes, *, skip_padding: bool) -> None:
             say(f"Signature block {number} is not signed by the supplied key. Checking the next block...")
     if not valid:
         raise Fatal("Checked all blocks. Signature could not be verified with the provided key.")
+
+
+def _require_kind(public: PublicKey, block: SignatureBlock, number: int) -> None:
+    """Where espsecure ends in a traceback: an ECDSA key for an RSA block, an RSA key for a block with SHA-384."""
+    from bootwright.formats.esp_signature_block import RsaSignatureBlock
+
+    is_rsa = isinstance(block, RsaSignatureBlock)
+    if is_rsa != public.key_type.is_rsa and (is_rsa or block.HASH != "sha256"):
+        kind = "RSA" if is_rsa else "ECDSA"
+        raise Sentence(f"Signature block {number} is {kind}, the supplied key is {public.key_type}.")
 
 
 def _named(keyfile: str | None) -> str:
