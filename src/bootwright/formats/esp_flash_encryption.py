@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import xor
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     Units: TypeAlias = NDArray[np.uint64]  #: one data unit a row, 16 words of 8 bytes
     _Direction: TypeAlias = Callable[[Cipher[modes.ECB]], CipherContext]
-    _BitslicedCipher: TypeAlias = Callable[[Planes, Sequence[Planes]], Planes]
+    BitslicedCipher: TypeAlias = Callable[[Planes, Sequence[Planes]], Planes]
+    KeyPlanes: TypeAlias = Callable[[int, int], Planes]  #: of the first unit's address and the number of units
 
 BLOCK_SIZE = 16  #: address and length of everything encrypted are multiples of this
 XTS_UNIT_SIZE = 128
@@ -77,7 +78,7 @@ def encrypt_esp32(data: bytes, key: bytes, address: int, crypt_config: int = DEF
         return _esp32_few(data, esp32_key(key), address, crypt_config, lambda blocks: blocks.decryptor())
     from bootwright.formats.aes_bitsliced import decrypt
 
-    return _esp32_many(data, esp32_key(key), address, crypt_config, decrypt)
+    return esp32_many(data, address, partial(_esp32_key_planes, esp32_key(key), crypt_config), decrypt)
 
 
 def decrypt_esp32(data: bytes, key: bytes, address: int, crypt_config: int = DEFAULT_CRYPT_CONFIG) -> bytes:
@@ -87,7 +88,7 @@ def decrypt_esp32(data: bytes, key: bytes, address: int, crypt_config: int = DEF
         return _esp32_few(data, esp32_key(key), address, crypt_config, lambda blocks: blocks.encryptor())
     from bootwright.formats.aes_bitsliced import encrypt
 
-    return _esp32_many(data, esp32_key(key), address, crypt_config, encrypt)
+    return esp32_many(data, address, partial(_esp32_key_planes, esp32_key(key), crypt_config), encrypt)
 
 
 def xts_key(key: bytes) -> bytes:
@@ -228,7 +229,11 @@ def _esp32_few(data: bytes, key: bytes, address: int, crypt_config: int, directi
     return bytes(out)
 
 
-def _esp32_many(data: bytes, key: bytes, address: int, crypt_config: int, cipher: _BitslicedCipher) -> bytes:
+def esp32_many(data: bytes, address: int, keys: KeyPlanes, cipher: BitslicedCipher) -> bytes:
+    """The ESP32's scheme over many units at once: `cipher` turns each unit under its own of the `keys`.
+
+    `keys` gives the key planes `[8, 4, 8, words]` of so many units from an address on.
+    """
     import numpy as np
 
     from bootwright.formats.aes_bitsliced import bytes_from_planes, expand_keys, planes_from_bytes
@@ -240,13 +245,13 @@ def _esp32_many(data: bytes, key: bytes, address: int, crypt_config: int, cipher
         padded = bytes(padded) + bytes(-len(padded) % lanes)
         units = np.frombuffer(padded, np.uint8).reshape(-1, 2, BLOCK_SIZE)[:, :, ::-1]
         state = planes_from_bytes(np.ascontiguousarray(units.transpose(2, 1, 0)))
-        state = cipher(state, expand_keys(_esp32_key_planes(key, start, len(units), crypt_config)))
+        state = cipher(state, expand_keys(keys(start, len(units))))
         done = bytes_from_planes(state).transpose(2, 1, 0)[:, :, ::-1]
         out.write(done.tobytes()[before : before + len(chunk)])
     return out.getvalue()
 
 
-def _esp32_key_planes(key: bytes, start: int, units: int, crypt_config: int) -> Planes:
+def _esp32_key_planes(key: bytes, crypt_config: int, start: int, units: int) -> Planes:
     """The tweaked key of every unit as bit planes `[bit, row, column, word]`, without making one key."""
     import numpy as np
 

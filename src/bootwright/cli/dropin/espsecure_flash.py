@@ -51,6 +51,7 @@ def generate_key(keylen: int, key_file: str) -> None:
 @click.argument("plaintext-file", callback=file_name)
 def encrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_xts: bool, plaintext_file: str) -> None:
     """Encrypt what will be written to an encrypted flash."""
+    from bootwright.formats.esp_flash_carry import encrypt_esp32_carrying
     from bootwright.formats.esp_flash_encryption import encrypt_esp32, encrypt_xts
 
     refuse_overwriting(output, keyfile, plaintext_file)
@@ -63,7 +64,12 @@ def encrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_
     missing = -len(data) % 16
     if missing:
         say(f"Note: Padding with {missing} bytes of random data (encrypted data must be multiple of 16 bytes long).")
-    write_or_print(output, _esp32(encrypt_esp32, data + secrets.token_bytes(missing), key, address, flash_crypt_conf))
+    write_or_print(
+        output,
+        _esp32(
+            encrypt_esp32, encrypt_esp32_carrying, data + secrets.token_bytes(missing), key, address, flash_crypt_conf
+        ),
+    )
 
 
 @click.command("decrypt-flash-data")
@@ -71,6 +77,7 @@ def encrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_
 @click.argument("encrypted-file", callback=file_name)
 def decrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_xts: bool, encrypted_file: str) -> None:
     """Decrypt what was read from an encrypted flash."""
+    from bootwright.formats.esp_flash_carry import decrypt_esp32_carrying
     from bootwright.formats.esp_flash_encryption import decrypt_esp32, decrypt_xts
 
     refuse_overwriting(output, keyfile, encrypted_file)
@@ -82,7 +89,7 @@ def decrypt(keyfile: str, output: str, address: int, flash_crypt_conf: int, aes_
     _check_esp32(address, flash_crypt_conf)
     if len(data) % 16:
         raise Fatal("Data length is not a multiple of 16 bytes.")
-    write_or_print(output, _esp32(decrypt_esp32, data, key, address, flash_crypt_conf))
+    write_or_print(output, _esp32(decrypt_esp32, decrypt_esp32_carrying, data, key, address, flash_crypt_conf))
 
 
 def _key(path: str, sizes: tuple[int, ...]) -> bytes:
@@ -124,34 +131,8 @@ def _xts(crypt: _Crypt, data: bytes, key: bytes, address: int) -> bytes:
     return crypt(data, key, address)
 
 
-def _esp32(crypt: _Crypt, data: bytes, key: bytes, address: int, crypt_config: int) -> bytes:
+def _esp32(chip: _Crypt, carrying: _Crypt, data: bytes, key: bytes, address: int, crypt_config: int) -> bytes:
     if 0 <= address <= (1 << 24) - len(data):
-        return crypt(data, key, address, crypt_config & 0xF)
+        return chip(data, key, address, crypt_config & 0xF)
     warn("an ESP32 tells only addresses below 16 MiB apart; no chip decrypts this")
-    number = int.from_bytes(key + key[8:16] if len(key) == 24 else key, "big")
-    pieces = []
-    while data:
-        size = 32 - address % 32
-        tweaked = (number ^ _carrying_tweak(address, crypt_config)).to_bytes(32, "big")
-        pieces.append(crypt(data[:size], tweaked, address % 32, 0))
-        data, address = data[size:], address + size
-    return b"".join(pieces)
-
-
-def _carrying_tweak(address: int, crypt_config: int) -> int:
-    """espsecure's tweak where the address has more bits than the chip's: fields run into each other.
-
-    It places the address by a multiplication: three long fields a group, and one short field that is cut off.
-    """
-    unit, at, tweak, short, cut, counted = address >> 5, 256, 0, 0, 0, 0
-    for group, width in enumerate((10, 8, 6, 4)):
-        start = at
-        for size in (19, 19, 19, width):
-            at -= size
-            if size == 19:
-                tweak += unit << at
-            else:
-                short += unit << at
-                cut |= (1 << size) - 1 << at
-        counted |= (1 << start) - (1 << at) if crypt_config >> group & 1 else 0
-    return (tweak | short & cut) & counted
+    return carrying(data, key, address, crypt_config)
