@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.support.mynewt_device import mynewt_device
 from tests.support.peers import ROOT, Ran
 from tests.support.smp_process import Ports, board_process
 from tests.support.smp_served import signed
@@ -128,3 +129,30 @@ def test_both_say_the_same_of_the_same_device(tmp_path: Path) -> None:
             theirs, mine = go(tmp_path, "-c", "esp", *words), ours(tmp_path, "-c", "esp", *words)
             assert mine.out == theirs.out, words
             assert mine.code == theirs.code, words
+
+
+def test_both_say_the_same_of_a_mynewt_device(tmp_path: Path) -> None:
+    original()
+    with mynewt_device() as (port, asked):
+        connection = ["--conntype", "serial", "--connstring", f"dev={port},mtu=128"]
+        for words in (
+            ["config", "id/serial"],
+            ["config", "id/serial", "12"],
+            ["config", "save"],
+            ["crash", "div0"],
+            ["run", "list"],
+            ["run", "test", "one", "token"],
+            ["image", "corelist"],
+            ["image", "coreerase"],
+            ["log", "list"],
+            ["log", "module_list"],
+            ["log", "level_list"],
+            ["log", "clear"],
+            ["log", "show"],
+            ["log", "show", "reboot_log", "last"],
+            ["log", "show", "reboot_log", "3", "12000"],
+            ["datetime", "2026-01-01T00:00:00"],
+        ):
+            theirs, mine = go(tmp_path, *connection, *words), ours(tmp_path, *connection, *words)
+            assert (mine.out, mine.code) == (theirs.out, theirs.code), words
+            assert asked[-1] == asked[-2], words

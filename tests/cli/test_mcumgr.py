@@ -74,7 +74,7 @@ def test_the_other_commands_print_what_the_original_prints(
     ports: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert perform(["echo", "hello", "world", "-c", "esp"]) == 0
+    assert perform(["echo", "hello world", "-c", "esp"]) == 0
     assert perform(["-c", "esp", "image", "erase"]) == 0
     assert perform(["-c", "esp", "datetime", "2026-01-02T03:04:05"]) == 0
     assert perform(["-c", "esp", "datetime"]) == 0
@@ -82,9 +82,7 @@ def test_the_other_commands_print_what_the_original_prints(
     assert perform(["-c", "esp", "stat", "smp_svr_stats"]) == 0
     assert perform(["-c", "esp", "shell", "exec", "echo", "hi"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(
-        "hello world\nDone\nSetting time to 2026-01-02T03:04:05\nDone\nDatetime(RFC 3339 format): 2026-01-02T03:04:0"
-    )
+    assert out.startswith("hello world\nDone\nDone\nDatetime(RFC 3339 format): 2026-01-02T03:04:0")
     assert "stat groups:\n    smp_svr_stats\nstat group: smp_svr_stats\n" in out
     assert out.endswith("status=0\nhi\n")
     assert perform(["-c", "esp", "taskstat"]) == 0
@@ -104,7 +102,14 @@ def test_a_refusal_is_printed_and_does_not_change_the_exit_code(
     capsys.readouterr()
     assert perform(["-c", "esp", "image", "test", "00" * 32]) == 0
     assert perform(["-c", "esp", "stat", "none"]) == 0
-    assert capsys.readouterr().out == "Error: 5\nError: 5\n"
+    assert perform(["-c", "esp", "fs", "download", "/lfs/none", "x"]) == 0
+    assert perform(["-c", "esp", "config", "none"]) == 0
+    assert perform(["-c", "esp", "image", "corelist"]) == 0
+    assert perform(["-c", "esp", "log", "list"]) == 0
+    assert perform(["-c", "esp", "log", "show"]) == 0
+    assert capsys.readouterr().out == (
+        "Error: 5\nError: 5\nError: 5\nError: 5\nError: 8\nerror: 8\nStatus: 8\nNext index: 0\n(no logs retrieved)\n"
+    )
 
 
 def test_a_connection_can_be_given_without_a_profile(ports: Served, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,14 +130,16 @@ def test_silence_is_a_timeout(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["image", "list"], "Need to specify connection profile"),
-        (["-c", "nobody", "image", "list"], "Unknown connection profile: nobody"),
+        (["image", "list"], "No connection type specified"),
+        (["-c", "nobody", "image", "list"], 'connection profile "nobody" doesn\'t exist'),
+        (["-l", "loud", "conn", "show"], 'not a valid logrus Level: "loud"'),
         (["--frob"], "unknown flag: --frob"),
         (["echo", "-c"], "flag needs an argument: -c"),
         (["dance"], 'unknown command "dance"'),
         (["image", "dance"], 'unknown command "image dance"'),
-        (["log", "show"], "`log show` is not offered here"),
-        (["image", "corelist"], "`image corelist` is not offered here"),
+        (["res", "get"], "`res get` is not offered here"),
+        (["interactive"], "`interactive` is not offered here"),
+        (["image", "coreconvert"], "`image coreconvert` is not offered here"),
         (["conn", "add"], "Need to specify connection profile name"),
         (["conn", "add", "x"], "Must specify a connection type"),
         (["conn", "add", "x", "type=rope"], "Invalid connection type: rope"),
@@ -153,16 +160,20 @@ def test_what_cannot_be_done_is_said(words: list[str], why: str, capsys: pytest.
     ("words", "why"),
     [
         (["image", "test"], "Need to specify a hash"),
-        (["image", "test", "zz"], "invalid byte in 'zz'"),
+        (["image", "test", "az"], "invalid byte: U+007A 'z'"),
+        (["image", "test", "abc"], "odd length hex string"),
+        (["image", "upload", "-u=perhaps", "/etc/hostname"], 'invalid argument "perhaps" for "--upgrade" flag'),
+        (["echo", "two", "words"], "Need to specify one text"),
+        (["crash", "burn"], "invalid crash type: burn"),
+        (["log", "show", "x", "y"], 'parsing "y": invalid syntax'),
         (["image", "upload"], "Need to specify image to upload"),
         (["image", "upload", "/no-file"], "/no-file"),
         (["image", "upload", "-n", "x", "/etc/hostname"], 'invalid argument "x" for "--image" flag'),
         (["image", "upload", "-n=-1", "/etc/hostname"], "Invalid image number"),
         (["-t", "soon", "echo", "x"], 'invalid argument "soon" for "--timeout" flag'),
         (["stat"], "Need to specify a statistics group"),
-        (["shell", "run"], "unknown command 'run' for mcumgr shell"),
-        (["fs", "upload", "/no/file", "x"], "open /no/file: No such file"),
-        (["fs", "download", "/lfs/none", "x"], "no such entry"),
+        (["shell", "run"], 'unknown command "shell run" for "mcumgr"'),
+        (["fs", "upload", "/no/file", "x"], "open /no/file: no such file or directory"),
     ],
 )
 def test_what_a_device_is_not_asked_is_said(
@@ -180,5 +191,10 @@ def test_a_profiles_file_that_is_none_is_said(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert perform([]) == perform(["--help"]) == perform(["version"]) == 0
-    assert "image list | test HASH" in capsys.readouterr().out
+    assert perform([]) == perform(["--help"]) == perform(["help"]) == perform(["version"]) == 0
+    assert capsys.readouterr().out.count("Available Commands:\n  config   Read or write") == 3
+    assert perform(["image"]) == perform(["image", "--help"]) == perform(["help", "image"]) == 0
+    assert capsys.readouterr().out.count("  mcumgr image [command]\n") == 3
+    assert perform(["image", "test", "-h"]) == 0
+    assert "Usage:\n  mcumgr image test <hex-image-hash> [flags]\n" in capsys.readouterr().out
+    assert perform(["image", "test", "--conntype", "serial", "--connstring", "dev=/dev/null"]) == 1

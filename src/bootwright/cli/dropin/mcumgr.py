@@ -8,67 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from bootwright.cli.dropin.mcumgr_line import USAGE, Line
+from bootwright.cli.dropin import mcumgr_mynewt as mynewt
+from bootwright.cli.dropin.mcumgr_caller import Caller, open_session
+from bootwright.cli.dropin.mcumgr_help import COMMANDS, help_of
+from bootwright.cli.dropin.mcumgr_line import Line, UsageError
 from bootwright.errors import BootwrightError, FormatError, RefusedError
-
-if TYPE_CHECKING:
-    from bootwright.host.smp import Session
-
-
-class Caller:
-    """Asks a device, with the timeout and tries of the command line; prints a refusal as the original does."""
-
-    def __init__(self, line: Line, session: Session) -> None:
-        self._session = session
-        self._timeout_ms = int(line.number("timeout", 10) * 1000)
-        self._tries = max(int(line.number("tries", 1)), 1)
-
-    @property
-    def session(self) -> Session:
-        """The session under it."""
-        return self._session
-
-    def ask(self, op: int, group: int, command: int, body: dict[str, object] | None = None) -> dict[str, Any] | None:
-        """The answer, None after a refusal."""
-        from bootwright.host.smp import translated
-        from bootwright.smp.errors import RefusedByDeviceError, SilenceError, SmpError
-
-        session = self._session
-        program = session.link.request(op, group, command, body, timeout_ms=self._timeout_ms, tries=self._tries)
-        try:
-            return session.drive(program)
-        except RefusedByDeviceError as error:
-            click.echo(f"Error: {error.rc}")
-            return None
-        except SilenceError as error:
-            raise RefusedError("NMP timeout", error.hint) from None
-        except SmpError as error:
-            raise translated(error, session.transport.address) from None
-
-
-def _session(line: Line) -> Session:
-    from bootwright.host.mcumgr_profiles import Profile, Profiles
-    from bootwright.host.smp import Session
-    from bootwright.smp.header import V1
-
-    name = line.flags.get("conn", "")
-    known = Profiles().all().get(name)
-    if known is None and (name or "connstring" not in line.flags):
-        raise FormatError(
-            f"Unknown connection profile: {name}" if name else "Need to specify connection profile",
-            "`conn add` makes one; or give --conntype and --connstring",
-        )
-    kind = line.flags.get("conntype") or (known.kind if known else "")
-    string = line.flags.get("connstring") or (known.string if known else "")
-    extra = line.flags.get("connextra", "")
-    address, baud = Profile(name, kind, f"{string},{extra}" if extra else string).address()
-    return Session.open(address, baud=baud or 115200, version=V1)
-
 
 # --- conn ---
 
@@ -85,11 +35,11 @@ def _conn_add(line: Line) -> None:
         elif key == "connstring":
             string = value
         else:
-            raise FormatError(f"Unknown variable {key}", "variables are type and connstring")
+            raise UsageError(f"Unknown variable {key}", "variables are type and connstring")
     if not kind:
-        raise FormatError("Must specify a connection type", f"types: {', '.join(TYPES)}")
+        raise UsageError("Must specify a connection type", f"types: {', '.join(TYPES)}")
     if kind not in TYPES:
-        raise FormatError(f"Invalid connection type: {kind}", f"types: {', '.join(TYPES)}")
+        raise UsageError(f"Invalid connection type: {kind}", f"types: {', '.join(TYPES)}")
     Profiles().add(Profile(name, kind, string))
     click.echo(f"Connection profile {name} successfully added")
 
@@ -152,30 +102,42 @@ def _image_confirm(line: Line, caller: Caller) -> None:
 
 
 def _hash(text: str) -> bytes:
+    for character in text:
+        if character not in "0123456789abcdefABCDEF":
+            why = f"invalid byte: U+{ord(character):04X} {character!r}"
+            raise UsageError(f"encoding/hex: {why}", "copy the hash from `image list`")
+    if len(text) % 2:
+        raise UsageError("encoding/hex: odd length hex string", "copy the hash from `image list`")
+    return bytes.fromhex(text)
+
+
+def _content(path: Path) -> bytes:
     try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise FormatError(f"encoding/hex: invalid byte in {text!r}", "copy the hash from `image list`") from None
+        return path.read_bytes()
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(f"open {path}: {why}", "check the path") from None
 
 
 def _image_upload(line: Line, caller: Caller) -> None:
     from bootwright.cli.smp import Bar
-    from bootwright.host.files import read_bytes
     from bootwright.host.smp_upload import Payload, send, warn_of_overwriting
 
-    data = read_bytes(Path(line.word(2, "image to upload")), what="image")
+    data = _content(Path(line.word(2, "image to upload")))
     number = line.number("image", 0)
     if number < 0:
-        raise FormatError("Invalid image number", "numbers start at 0")
+        raise UsageError("Invalid image number", "numbers start at 0")
     session = caller.session
     session.contact()
+    if not line.switch("noerase", default=True) and caller.ask(2, 1, 5) is None:
+        return
     session.negotiate()
     recovery, warnings = warn_of_overwriting(session, int(number))
     for warning in warnings:
         click.echo(f"warning: {warning.because}", err=True)
     bar = Bar(len(data))
     payload = Payload(name=line.words[2], data=data, version="", image_hash=None)
-    upgrade = "upgrade" in line.flags
+    upgrade = line.switch("upgrade")
     send(session, payload, image=int(number), upgrade=upgrade, recovery=recovery, progress=bar.at)
     bar.end()
     click.echo("Done")
@@ -190,7 +152,9 @@ def _image_erase(line: Line, caller: Caller) -> None:
 
 
 def _echo(line: Line, caller: Caller) -> None:
-    answer = caller.ask(2, 0, 0, {"d": " ".join(line.words[1:])})
+    if len(line.words) != 2:
+        raise UsageError("Need to specify one text", 'quote it if it has spaces: echo "a text"')
+    answer = caller.ask(2, 0, 0, {"d": line.words[1]})
     if answer is not None:
         click.echo(answer.get("r", ""))
 
@@ -202,8 +166,11 @@ def _reset(line: Line, caller: Caller) -> None:
 
 def _datetime(line: Line, caller: Caller) -> None:
     if len(line.words) > 1:
-        click.echo(f"Setting time to {line.words[1]}")
-        if caller.ask(2, 0, 4, {"datetime": line.words[1]}) is not None:
+        text = line.words[1]
+        if text == "now":
+            text = datetime.now().astimezone().isoformat(timespec="seconds")
+            click.echo(f"Setting time to {text}")
+        if caller.ask(2, 0, 4, {"datetime": text}) is not None:
             click.echo("Done")
         return
     answer = caller.ask(0, 0, 4)
@@ -259,8 +226,7 @@ def _stat(line: Line, caller: Caller) -> None:
 
 
 def _shell(line: Line, caller: Caller) -> None:
-    if line.word(1, "exec") != "exec":
-        raise FormatError(f"unknown command {line.words[1]!r} for mcumgr shell", "shell exec WORDS…")
+    line.word(2, "words for the shell")
     answer = caller.ask(2, 9, 0, {"argv": line.words[2:]})
     if answer is not None:
         said = answer.get("o", "")
@@ -272,13 +238,10 @@ def _fs_upload(line: Line, caller: Caller) -> None:
     from bootwright.smp.messages import upload_file
 
     source, target = Path(line.word(2, "source filename")), line.word(3, "target filename")
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise FormatError(f"open {source}: {error.strerror}", "check the path") from None
+    content = _content(source)
     caller.session.negotiate()
-    caller.session.run(upload_file(caller.session.link, target, content, lambda at, _: click.echo(str(at))))
-    click.echo("Done")
+    program = upload_file(caller.session.link, target, content, lambda at, _: click.echo(str(at)))
+    _finish(caller.run(program, None)[1])
 
 
 def _fs_download(line: Line, caller: Caller) -> None:
@@ -286,15 +249,21 @@ def _fs_download(line: Line, caller: Caller) -> None:
     from bootwright.smp.messages import download_file
 
     source, target = line.word(2, "source filename"), Path(line.word(3, "target filename"))
-    content = caller.session.run(download_file(caller.session.link, source, lambda at, _: click.echo(str(at))))
-    write_file(target, content)
-    click.echo("Done")
+    content, code = caller.run(download_file(caller.session.link, source, lambda at, _: click.echo(str(at))), b"")
+    if not code:
+        write_file(target, content)
+    _finish(code)
+
+
+def _finish(code: int) -> None:
+    click.echo(f"Error: {code}" if code else "Done")
 
 
 HERE: dict[tuple[str, ...], Callable[[Line], None]] = {
     ("conn", "add"): _conn_add,
     ("conn", "show"): _conn_show,
     ("conn", "delete"): _conn_delete,
+    ("help",): lambda line: click.echo(help_of(tuple(line.words[1:])), nl=False),
     ("version",): lambda line: click.echo("mcumgr (bootwright)"),
 }
 THERE: dict[tuple[str, ...], Callable[[Line, Caller], None]] = {
@@ -303,49 +272,67 @@ THERE: dict[tuple[str, ...], Callable[[Line, Caller], None]] = {
     ("image", "confirm"): _image_confirm,
     ("image", "upload"): _image_upload,
     ("image", "erase"): _image_erase,
+    ("image", "corelist"): mynewt.core_list,
+    ("image", "coreerase"): mynewt.core_erase,
+    ("config",): mynewt.config,
+    ("crash",): mynewt.crash,
+    ("log", "clear"): mynewt.log_clear,
+    ("log", "level_list"): mynewt.log_levels,
+    ("log", "list"): mynewt.log_list,
+    ("log", "module_list"): mynewt.log_modules,
+    ("log", "show"): mynewt.log_show,
+    ("run", "list"): mynewt.run_list,
+    ("run", "test"): mynewt.run_test,
     ("echo",): _echo,
     ("reset",): _reset,
     ("datetime",): _datetime,
     ("taskstat",): _taskstat,
     ("mpstat",): _mpstat,
     ("stat",): _stat,
-    ("shell",): _shell,
+    ("shell", "exec"): _shell,
     ("fs", "upload"): _fs_upload,
     ("fs", "download"): _fs_download,
 }
-#: of the original, and not here: Mynewt's own groups and its CoAP side
-ONLY_THERE = ("config", "crash", "interactive", "log", "res", "run")
+#: of the original, and not here: its CoAP side, and what works on files of its own
+ONLY_THERE = ("completion", "interactive", "res")
+ONLY_THERE_OF_IMAGES = ("coreconvert", "coredownload")
 
 
 def perform(arguments: Sequence[str]) -> int:
     """Do what a command line asks; returns the exit code, 1 as the original's for whatever goes wrong here."""
+    key: tuple[str, ...] = ()
     try:
         line = Line.parse(arguments)
-        if "help" in line.flags or not line.words:
-            click.echo(USAGE, nl=False)
-            return 0
         key = _key(line.words)
-        if key in HERE:
+        if "help" in line.flags or key not in (*HERE, *THERE):
+            click.echo(help_of(key), nl=False)
+        elif key in HERE:
             HERE[key](line)
         else:
-            with _session(line) as session:
+            with open_session(line) as session:
                 THERE[key](line, Caller(line, session))
     except BootwrightError as error:
         click.echo(f"Error: {error.message}", err=True)
         if error.hint:
             click.echo(f"  hint: {error.hint}", err=True)
+        if isinstance(error, UsageError):
+            click.echo(f"\n{key[-1]} - {help_of(key)}", nl=False)
         return 1
     return 0
 
 
 def _key(words: list[str]) -> tuple[str, ...]:
+    """The command that the words begin with; of a group, its name alone asks for its help."""
     for length in (2, 1):
         key = tuple(words[:length])
         if key in HERE or key in THERE:
             return key
-    if words[0] in ONLY_THERE or (words[:1] == ["image"] and words[1:2] and words[1].startswith("core")):
+    if not words or (len(words) == 1 and key in COMMANDS):
+        return tuple(words)
+    if words[0] in ONLY_THERE or (words[0] == "image" and words[1] in ONLY_THERE_OF_IMAGES):
         raise RefusedError(f"`{' '.join(words[:2])}` is not offered here", "use the original mcumgr for it")
-    raise FormatError(f'unknown command "{" ".join(words[:2])}" for "mcumgr"', "`mcumgr --help` lists them")
+    known = words[:2] if key in COMMANDS else words[:1]
+    raise FormatError(f'unknown command "{" ".join(known)}" for "mcumgr"', "`mcumgr --help` lists them")
 
 
 def run() -> None:

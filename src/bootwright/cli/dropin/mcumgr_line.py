@@ -7,27 +7,6 @@ from dataclasses import dataclass, field
 
 from bootwright.errors import FormatError
 
-USAGE = """mcumgr helps you manage remote devices
-
-Usage:
-  mcumgr [flags] COMMAND
-
-Commands:
-  conn add NAME type=serial connstring=dev=PORT[,baud=N][,mtu=N]   conn show [NAME]   conn delete NAME
-  image list | test HASH | confirm [HASH] | upload FILE [-n IMAGE] [-u] | erase
-  echo TEXT   reset   datetime [RFC 3339]   taskstat   mpstat   stat list | stat NAME
-  shell exec WORDS…   fs upload SOURCE TARGET | fs download SOURCE TARGET   version
-
-Flags:
-  -c, --conn NAME        connection profile to use
-      --conntype TYPE    serial or udp, instead of the profile's
-      --connstring TEXT  instead of the profile's
-      --connextra TEXT   one more key and value for the connection string
-  -t, --timeout SECONDS  (10)
-  -r, --tries N          total number of tries in case of timeout (1)
-  -l, --loglevel LEVEL   accepted
-"""
-
 #: flag → (name, takes a value); the last rows are accepted and have no effect here
 FLAGS = {
     "-c": ("conn", True),
@@ -49,6 +28,8 @@ FLAGS = {
     "--loglevel": ("loglevel", True),
     "-e": ("noerase", False),
     "--noerase": ("noerase", False),
+    "-a": ("all", False),
+    "--all": ("all", False),
     "-w": ("maxwinsize", True),
     "--maxwinsize": ("maxwinsize", True),
     "--name": ("name", True),
@@ -57,6 +38,13 @@ FLAGS = {
     "-i": ("hci", True),
     "--hci": ("hci", True),
 }
+
+
+LEVELS = ("panic", "fatal", "error", "warn", "warning", "info", "debug", "trace")
+
+
+class UsageError(FormatError):
+    """The command's words are not what it takes; its help follows."""
 
 
 @dataclass(slots=True)
@@ -94,7 +82,19 @@ class Line:
                     raise FormatError(f"flag needs an argument: {word}", "give it its value")
                 value = rest.pop(0)
             line.flags[name] = value
+        level = line.flags.get("loglevel", "info")
+        if level.lower() not in LEVELS:
+            raise FormatError(f'not a valid logrus Level: "{level}"', f"levels: {', '.join(LEVELS)}")
         return line
+
+    def switch(self, name: str, *, default: bool = False) -> bool:
+        """A flag that is on or off: `-u`, `--noerase=false`."""
+        text = self.flags.get(name)
+        if text is None:
+            return default
+        if text.lower() not in _SWITCH:
+            raise FormatError(f'invalid argument "{text}" for "--{name}" flag', "true and false are possible")
+        return _SWITCH[text.lower()]
 
     def number(self, name: str, default: float) -> float:
         """A flag's number."""
@@ -109,5 +109,8 @@ class Line:
     def word(self, at: int, what: str) -> str:
         """A word that has to be there."""
         if len(self.words) <= at:
-            raise FormatError(f"Need to specify {what}", "`mcumgr --help` shows how")
+            raise UsageError(f"Need to specify {what}", "`mcumgr --help` shows how")
         return self.words[at]
+
+
+_SWITCH = {"": True, "1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
