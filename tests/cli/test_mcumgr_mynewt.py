@@ -14,7 +14,7 @@ Next index: 10
 Name: reboot_log
 Type: STORAGE
    [index]            [timestamp] |         [module]          [level] [type]    [img] [message]
-         7                12345us |       REBOOT (6)         INFO (1)    str     0102 booted
+         7                12345us |       REBOOT (6)         INFO (1)    str 01020304 booted
          8                12399us |      NEWTMGR (2)        ERROR (3)   cbor          {"a":1,"b":[2]}
          9                12400us |     CUSTOM (100)       CUSTOM (9)    bin          ff00
 """

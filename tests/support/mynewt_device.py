@@ -72,5 +72,5 @@ def _serve(master: int, asked: list[tuple[tuple[int, int, int], dict[str, object
         data = os.read(master, 4096)
         for header, body in server.requests(reader, data):
             what = header.op, header.group, header.command
-            asked.append((what, dict(Reader(body).pairs())))
+            asked.append((what, {str(key): value for key, value in Reader(body).pairs()}))
             os.write(master, server.answer_lines(header, ANSWERS.get(what, {"rc": 8})))
