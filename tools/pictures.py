@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         page.write_text(render(rehearsal))
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1240,1340"]
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1240,1300"]
         picture = f"--screenshot={IMAGES / 'report.png'}"
         subprocess.run([chromium, *options, picture, str(page)], check=True, capture_output=True)
 

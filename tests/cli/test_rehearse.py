@@ -1,6 +1,7 @@
 """`bootwright rehearse` from the outside: every step, every bad input, and no secret anywhere."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ def test_the_built_in_rehearsal_passes_with_every_step_in_order(tmp_path: Path) 
     assert tuple(step["id"] for step in result["steps"]) == STEPS
     assert {step["verdict"] for step in result["steps"]} == {"pass"}
     assert all(step["findings"] and step["title"] for step in result["steps"])
+    burned = {fuse["name"]: (fuse["block"], fuse["bit"], fuse["before"], fuse["after"]) for fuse in result["efuses"]}
+    assert burned["SECURE_BOOT_EN"] == ("BLOCK0", 116, "0", "1")
+    assert all(not fuse["reversible"] for fuse in result["efuses"])
     assert "model" in next(f["because"] for f in result["findings"] if f["code"] == "rehearse.bootloader.modelled")
     page = report.read_text()
     assert all(f'id="{step}"' for step in STEPS)
@@ -90,6 +94,7 @@ def test_a_person_gets_a_table_and_a_sentence() -> None:
     assert "The chain holds: all 9 steps worked, all 9 attacks were refused." in ran.out
     assert all(step in ran.out for step in STEPS)
     assert "\x1b" not in ran.out
+    assert not [line for line in ran.out.splitlines() if line != line.rstrip()]
     assert ran.err == ""
 
 
@@ -108,6 +113,16 @@ def test_the_printed_project_can_be_rehearsed(tmp_path: Path) -> None:
     assert printed.code == 0
     (tmp_path / "bootwright.toml").write_text(printed.out)
     assert run_bootwright("rehearse", "bootwright.toml", "--json", cwd=tmp_path).code == 0
+
+
+def test_the_printed_project_holds_what_the_command_line_says_also_as_json(tmp_path: Path, run: Run) -> None:
+    words = ["rehearse", "--app", "my.bin", "--key-type", "rsa-3072", "--mode", "release", "--print-project"]
+    printed = run(*words)
+    assert (printed.code, printed.err) == (0, "")
+    document = tomllib.loads(printed.out)
+    assert document["app"]["file"] == "my.bin"
+    assert (document["keys"]["type"], document["security"]["mode"]) == ("rsa-3072", "release")
+    assert answer(run(*words, "--json"))["project_file"] == printed.out
 
 
 def secrets_of(folder: Path) -> list[bytes]:
@@ -162,8 +177,8 @@ def ends_in_one_sentence(ran: Ran, code: int, *parts: str) -> None:
     [
         ('[app]\nfile = "none.bin"\n', 3, ["none.bin", "found nothing", "expected an application"]),
         ('[app]\nfile = "empty.bin"\n', 3, ["empty.bin", "found an empty file"]),
-        ('[app]\nfile = "large.bin"\n', 3, ["application: found", "expected at most 0x1b3f00"]),
-        ('[app]\nfile = "fitting-no-more.bin"\n', 3, ["expected at most 0x1b3f00", "trailer of 512 sectors"]),
+        ('[app]\nfile = "large.bin"\n', 3, ["large.bin: found", "expected at most 0x1b3f00"]),
+        ('[app]\nfile = "fitting-no-more.bin"\n', 3, ["fitting-no-more.bin: found", "trailer of 512 sectors"]),
         ('[update]\nfile = "none.bin"\n', 3, ["none.bin", "found nothing"]),
         ('[bootloader]\nfile = "none.bin"\n', 3, ["none.bin", "found nothing"]),
         ('[bootloader]\nfile = "empty.bin"\n', 3, ["empty.bin", "found an empty file"]),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bootwright.errors import BootwrightError, FormatError, RefusedError
+from bootwright.errors import BootwrightError, FormatError
 from bootwright.formats.bootloader_conf import UpgradeMode
-from bootwright.host.project import Project, load_project, parse_project
+from bootwright.formats.keys import PasswordError
+from bootwright.host.project import Project, given_values, load_project, parse_project
 from bootwright.host.settings import SETTINGS, TABLES, FlashKey, Mode, print_project
 
 PORT_CONF = """
@@ -60,6 +61,22 @@ def test_the_printed_project_reads_back_as_the_built_in_one() -> None:
     assert [(d.name, d.value) for d in printed.conf.definitions] == [
         (d.name, d.value) for d in built_in.conf.definitions
     ]
+
+
+def test_what_is_given_stands_in_the_printed_project_in_place_of_the_default(tmp_path: Path) -> None:
+    (tmp_path / "b.conf").write_text(PORT_CONF)
+    given = (
+        '[app]\nfile = "a \\"b\\" ü.bin"\n[bootloader]\nconf = ["b.conf"]\n[security]\ndowngrade_prevention = false\n'
+    )
+    (tmp_path / "bootwright.toml").write_text(given)
+    values = given_values(tmp_path / "bootwright.toml", keys_type="ecdsa-p256", security_fe_key="host")
+    printed = print_project(values)
+    assert tomllib.loads(printed)["app"]["file"] == 'a "b" ü.bin'
+    project = parse(printed, tmp_path)
+    assert (project.key_type, project.fe_key) == ("ecdsa-p256", FlashKey.HOST)
+    assert not project.conf.defined("CONFIG_ESP_DOWNGRADE_PREVENTION")
+    values = given_values(None, layout_slot_size=0x100000)
+    assert "slot_size = 0x100000\n" in print_project(values)
 
 
 def test_the_printed_project_shows_every_key_and_each_example_is_valid() -> None:
@@ -178,7 +195,7 @@ def test_a_conf_that_contradicts_the_project_is_refused(tmp_path: Path, text: st
 
 def test_unknown_chips_and_missing_passwords_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH", raising=False)
-    with pytest.raises(RefusedError, match="found no environment variable NO_SUCH"):
+    with pytest.raises(PasswordError, match="found no environment variable NO_SUCH"):
         parse('[keys]\npassword_env = "NO_SUCH"\n')
     with pytest.raises(BootwrightError, match="esp99"):
         parse('[project]\nchip = "esp99"\n')

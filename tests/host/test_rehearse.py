@@ -114,6 +114,9 @@ def test_the_first_boot_burns_what_the_real_one_burns_in_its_order(mode: str, ex
         "1" if mode == "development" else "7",
     )
     assert not any(fuse.reversible for fuse in result.fuses)
+    ways_back = {fuse.name: fuse.way_back for fuse in result.fuses if fuse.way_back}
+    once = {"SPI_BOOT_CRYPT_CNT": "one more bit switches it off, once"}
+    assert ways_back == (once if mode == "development" else {})
     assert {fuse.name for fuse in result.fuses} == {name for fields in expected for name in fields}
 
 
@@ -164,7 +167,10 @@ def test_swap_move_plays_too_and_overwrite_says_that_nothing_goes_back() -> None
     assert played(move).verdict is Verdict.PASS
     overwrite = played(parse_project('[layout]\nupgrade = "overwrite"\n', folder=Path(), where="x"))
     assert overwrite.verdict is Verdict.FAIL
-    assert [step.findings[0].code for step in overwrite.steps if step.verdict is Verdict.FAIL] == ["update.no_revert"]
+    (stays,) = [step for step in overwrite.steps if step.verdict is Verdict.FAIL]
+    assert [finding.code for finding in stays.findings] == ["update.swapped", "update.no_revert"]
+    assert stays.findings[1].because == "version 1.1.1, never confirmed, stays: overwrite mode keeps no old image"
+    assert [event.what for event in stays.events if event.lane == "boot"] == ["runs 1.1.1", "runs 1.1.1"]
 
 
 @pytest.mark.parametrize(

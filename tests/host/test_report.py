@@ -55,7 +55,8 @@ def test_the_page_needs_nothing_but_a_browser() -> None:
     source = render(rehearsal(), made="today")
     page = Page(source)
     assert page.open == []
-    assert all(link.startswith("#") for link in page.links)
+    assert {link.removeprefix("#") for link in page.links} == {step.id for step in rehearsal().steps}
+    assert set(page.ids) >= {step.id for step in rehearsal().steps}
     assert "<script" not in source
     assert "@import" not in source
     assert set(re.findall(r"https?://[^\"' ]+", source)) == {"http://www.w3.org/2000/svg"}
@@ -146,6 +147,6 @@ def test_steps_that_were_not_played_are_counted_and_not_listed_as_wrong() -> Non
     page = Page(render(replace(result, steps=(broken, *unplayed), fuses=(), chain=())))
     text = re.sub(r"\s+", " ", page.text)
     assert "The chain does not hold: keys failed, so 17 of 18 steps were not played." in text
-    assert page.links == ["#keys"]
+    assert page.links == ["#keys", *(f"#{step.id}" for step in result.steps)]  # what went wrong, then the timeline
     assert "attacks were refused, 9 were not played" in text
     assert "None: no eFuse was burned." in text

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -39,7 +40,9 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--report", type=FILE, help="Write an HTML report here.")
 @click.option("--keep", type=FILE, help="Write keys, images and flash contents into this directory.")
-@click.option("--print-project", is_flag=True, help="Print a commented bootwright.toml and stop.")
+@click.option(
+    "--print-project", is_flag=True, help="Print a commented bootwright.toml with these options in it, and stop."
+)
 @json_option
 @click.pass_context
 def rehearse(
@@ -61,25 +64,21 @@ def rehearse(
     for PROJECT (a bootwright.toml), or for a built-in project. Exit code 0 when every legitimate step succeeds and
     every attack fails, else 1. Nothing touches a real chip.
     """
+    options = {
+        "app_file": None if app is None else str(app),
+        "bootloader_file": None if bootloader is None else str(bootloader),
+        "keys_type": key_type,
+        "security_mode": mode,
+        "security_fe_key": fe_key,
+    }
     if print_project:
-        from bootwright.host.settings import print_project as text
-
-        click.echo(text(), nl=False)
-        return
+        context.exit(_print_project(project, options, as_json=as_json))
     from bootwright.finding import Answer, Verdict
     from bootwright.host.files import check_place
     from bootwright.host.project import load_project
     from bootwright.host.rehearse import STEP_IDS, prepare, rehearse
 
-    loaded = load_project(
-        project,
-        app_file=None if app is None else str(app),
-        bootloader_file=None if bootloader is None else str(bootloader),
-        keys_type=key_type,
-        security_mode=mode,
-        security_fe_key=fe_key,
-    )
-    inputs = prepare(loaded)
+    inputs = prepare(load_project(project, **options))
     if report is not None:
         check_place(report)
     with _progress(len(STEP_IDS), shown=sys.stderr.isatty() and not as_json) as advance:
@@ -107,12 +106,25 @@ def rehearse(
                 "fe_key": rehearsal.fe_key,
             },
             "steps": [step.as_dict() for step in rehearsal.steps],
+            "efuses": [fuse.as_dict() for fuse in rehearsal.fuses],
         },
     )
     if as_json:
         context.exit(show(answer, as_json=True))
     _print_table(rehearsal, report)
     context.exit(0 if answer.verdict is Verdict.PASS else 1)
+
+
+def _print_project(project: Path | None, options: Mapping[str, str | None], *, as_json: bool) -> int:
+    from bootwright.finding import Answer
+    from bootwright.host.project import given_values
+    from bootwright.host.settings import print_project
+
+    text = print_project(given_values(project, **options))
+    if as_json:
+        return show(Answer(command="rehearse", details={"project_file": text}), as_json=True)
+    click.echo(text, nl=False)
+    return 0
 
 
 def _write_report(rehearsal: Rehearsal, path: Path) -> None:
@@ -150,10 +162,14 @@ _STYLES = {"pass": "green", "fail": "bold red", "not_modelled": "magenta"}
 def _print_table(rehearsal: Rehearsal, report: Path | None) -> None:
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    draw_table(rehearsal, console)
+    if sys.stdout.isatty():
+        draw_table(rehearsal, Console())
+    else:
+        text = io.StringIO()
+        draw_table(rehearsal, Console(file=text, width=120))
+        click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
     if report is not None:
-        console.print(f"report: {report}", soft_wrap=True, highlight=False)
+        click.echo(f"report: {report}")
 
 
 def draw_table(rehearsal: Rehearsal, console: Console) -> None:
@@ -166,12 +182,14 @@ def draw_table(rehearsal: Rehearsal, console: Console) -> None:
 
     told = f"{rehearsal.key_type} signatures, {rehearsal.mode} mode, flash key by the {rehearsal.fe_key}"
     console.print(Text.assemble((rehearsal.name, "bold"), f" on a virtual {rehearsal.chip}: {told}"))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for title in ("step", "verdict", "why"):
         table.add_column(title, no_wrap=title != "why")
     for step in rehearsal.steps:
         table.add_row(step.id, Text(badge(step), style=_STYLES[step.verdict.value]), _why(step))
+    console.print()
     console.print(table)
+    console.print()
     for note in rehearsal.notes:
         console.print(Text(f"note: {note.because}", style="dim"))
     console.print(Text(headline(rehearsal), style=f"bold {_STYLES[rehearsal.verdict.value]}"))
@@ -187,10 +205,15 @@ def _why(step: Step) -> Text:
     if not step.played:
         return text.append(step.findings[0].because.removeprefix("not played, "), style="dim")
     attention = [finding for finding in step.findings if finding.verdict is not Verdict.PASS]
-    telling = step.findings[:1] if step.kind == "attack" else step.findings[-1:]
+    alike = len({finding.code for finding in step.findings}) == 1
+    telling = step.findings[:1] if step.kind == "attack" else step.findings if alike else step.findings[-1:]
     for number, finding in enumerate(attention or telling):
         text.append("\n" if number else "")
-        text.append(f"{finding.subject}: {finding.because}")
+        text.append(
+            finding.because
+            if finding.because.startswith(f"{finding.subject} ")
+            else f"{finding.subject}: {finding.because}"
+        )
         text.append(f"  {finding.code}", style="dim")
         if finding.next:
             text.append(f"\n  next: {finding.next}", style="yellow")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bootwright.chips.chip import Chip, load_chip
-from bootwright.errors import FormatError, RefusedError
+from bootwright.errors import FormatError
 from bootwright.finding import Finding, Verdict
 from bootwright.formats.bootloader_conf import BootloaderConf
+from bootwright.formats.keys import PasswordError
 from bootwright.host.conf_lint import lint
 from bootwright.host.files import read_text
 from bootwright.host.layout import (
@@ -24,7 +25,7 @@ from bootwright.host.layout import (
     security_lines,
     signing_lines,
 )
-from bootwright.host.settings import SETTINGS, TABLES, FlashKey, Mode, Upgrade, Value, read_value
+from bootwright.host.settings import SETTINGS, TABLES, FlashKey, Mode, Upgrade, Value, read_value, setting
 
 BUILT_IN = "built-in project"
 
@@ -91,11 +92,34 @@ def parse_project(source: str, *, folder: Path, where: str, **overrides: Value |
     Raises:
         FormatError: no TOML, an unknown key, a value that is not what its key expects, or a layout that cannot be.
     """
+    return make_project(_read(_document(source, where), where), folder=folder, where=where, overrides=overrides)
+
+
+def _document(source: str, where: str) -> Mapping[str, Any]:
     try:
-        document = tomllib.loads(source)
+        return tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
         raise FormatError(f"{where}: found no valid TOML: {error}", "correct the line that it names") from None
-    return make_project(_read(document, where), folder=folder, where=where, overrides=overrides)
+
+
+def _checked(overrides: Mapping[str, Value | None]) -> Given:
+    """The values of the command line under the names of the file's keys."""
+    checked: dict[tuple[str, str], Value] = {}
+    for name, value in overrides.items():
+        table, _, key = name.partition("_")
+        if value is not None:
+            checked[table, key] = read_value(setting(table, key), value, "command line")
+    return checked
+
+
+def given_values(path: Path | None, **overrides: Value | None) -> Given:
+    """What a project file and the command line say, every value checked, and nothing else looked at.
+
+    Raises:
+        FormatError: an unknown key, or a value that is not what its key expects.
+    """
+    given = {} if path is None else _read(_document(read_text(path, what="project file"), str(path)), str(path))
+    return {**given, **_checked(overrides)}
 
 
 def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[str, Value | None]) -> Project:
@@ -104,13 +128,9 @@ def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[s
     Raises:
         FormatError: they contradict each other, or the layout cannot be.
     """
-    values, inside = dict(given), dict(given)
-    for name, value in overrides.items():
-        table, _, key = name.partition("_")
-        if value is not None:
-            row = next(row for row in SETTINGS if (row.table, row.name) == (table, key))
-            values[table, key] = read_value(row, value, "command line")
-            inside.pop((table, key), None)  # a path of the command line counts from where the user is
+    outside = _checked(overrides)
+    values = {**given, **outside}
+    inside = given.keys() - outside.keys()  # a path of the command line counts from where the user is
 
     def path(table: str, key: str) -> Path | None:
         found = values.get((table, key))
@@ -279,7 +299,7 @@ def _password(variable: Value | None) -> bytes | None:
         return None
     word = os.environ.get(str(variable))
     if word is None:
-        raise RefusedError(
+        raise PasswordError(
             f"found no environment variable {variable}, expected the password of the key files in it",
             f"set {variable}, or delete keys.password_env",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from bootwright.finding import Finding, Verdict, overall
@@ -93,6 +93,11 @@ class FuseChange:
     after: str
     meaning: str
     reversible: bool = False
+    way_back: str = ""  #: how what the field does can be undone although its bits cannot; empty where it cannot
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

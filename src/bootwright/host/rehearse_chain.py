@@ -67,11 +67,12 @@ def sign_app(world: World, notes: Notes) -> None:
     next_counter = counter_of(world, project.update.security_counter, 2)
     later = None if next_counter is None else next_counter + 1
     second = bumped(project.update.version)
-    world.app = sign(world, inputs.app, project.app.version, counter, signer=inputs.signing, subject="application")
+    app, update = str(project.app.file or "application"), str(project.update.file or "update")
+    world.app = sign(world, inputs.app, project.app.version, counter, signer=inputs.signing, subject=app)
     world.update = sign(
-        world, inputs.update, project.update.version, next_counter, signer=inputs.signing, subject="update"
+        world, inputs.update, project.update.version, next_counter, signer=inputs.signing, subject=update
     )
-    world.second_update = sign(world, inputs.update, second, later, signer=inputs.signing, subject="update")
+    world.second_update = sign(world, inputs.update, second, later, signer=inputs.signing, subject=update)
     notes.findings += inputs.app.findings
     for name, image in (("application", world.app), ("update", world.update), ("second update", world.second_update)):
         notes.tell(f"{name.capitalize()} {version_in(image)}: {sized(image)} with header, TLVs and signature.")
@@ -196,16 +197,19 @@ def update_confirm(world: World, notes: Notes) -> None:
 
 def update_revert(world: World, notes: Notes) -> None:
     """An update that is tested, not confirmed, and goes back."""
-    if world.bench.conf.mode is UpgradeMode.OVERWRITE:
-        because = "overwrite mode keeps no old image: an update that fails stays; nothing was played"
-        notes.findings.append(failed("update.no_revert", "upgrade mode", because, "use swap-scratch or swap-move"))
-        return
     install(world, notes, world.second_update, permanent=False)
     report = notes.heard(world.bench.boot())
     if not expect_running(world, notes, report, world.second_update, "update.swapped"):
         return
     notes.tell("It never confirms itself.")
-    expect_running(world, notes, notes.heard(world.bench.boot()), world.running, "update.reverted")
+    report = notes.heard(world.bench.boot())
+    if world.bench.conf.mode is UpgradeMode.OVERWRITE and runs(world, world.bench, report, world.second_update):
+        because = (
+            f"version {version_in(world.second_update)}, never confirmed, stays: overwrite mode keeps no old image"
+        )
+        notes.findings.append(failed("update.no_revert", "upgrade mode", because, "use swap-scratch or swap-move"))
+        return
+    expect_running(world, notes, report, world.running, "update.reverted")
 
 
 def power_cut(world: World, notes: Notes) -> None:

@@ -33,7 +33,19 @@ def _row(before: Efuses, after: Efuses, change: FieldChange) -> FuseChange:
         after=_value(change.after),
         meaning=_meaning(after, change),
         reversible=change.reversible,
+        way_back=_way_back(after, change.name),
     )
+
+
+def _way_back(after: Efuses, name: str) -> str:
+    """An odd count of the counter's bits means on: a bit that is left makes it even."""
+    if name != after.chip.flash_encryption.counter_field or after.write_protected(name):
+        return ""
+    left = after.chip.field(name, revision=after.revision).width - after.true_number(name).bit_count()
+    times = (left + 1) // 2
+    if not times:
+        return ""
+    return "one more bit switches it off, " + ("once" if times == 1 else f"{times} times in all")
 
 
 def _value(value: int | bytes | None) -> str:

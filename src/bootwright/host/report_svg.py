@@ -62,7 +62,8 @@ def _regions(rehearsal: Rehearsal, top: int, scale: float) -> Iterator[str]:
         yield f'<path d="M{left + 0.5:.2f} {top} v7 H{right - 0.5:.2f} v-7" class="bracket"/>'
         yield f'<path d="M{left + 0.5:.2f} {top + 78} v-7 H{right - 0.5:.2f} v7" class="bracket"/>'
         label = f"{name} · {_bytes(size)}"
-        width = 6.6 * len(label)
+        place = f"{address:#x}–{address + size:#x}"
+        width = max(6.6 * len(label), 7.1 * len(place))
         middle = min(max((left + right) / 2, width / 2), WIDTH - width / 2)
         row = 0 if middle - width / 2 > ends[0] else 1
         ends[row] = middle + width / 2 + 12
@@ -70,7 +71,7 @@ def _regions(rehearsal: Rehearsal, top: int, scale: float) -> Iterator[str]:
         yield f'<path d="M{(left + right) / 2:.2f} {top + 7} V{y - 13}" class="leader"/>' if row else ""
         yield _text(middle, y, label, "label", anchor="middle")
         if row == 0:
-            yield _text(middle, y + 16, f"{address:#x}", "address", anchor="middle")
+            yield _text(middle, y + 16, place, "address", anchor="middle")
 
 
 def _ruler(flash_size: int, top: int, scale: float) -> Iterator[str]:
@@ -128,10 +129,10 @@ class _Lane:
 _LANES = (
     _Lane("boot", "boots", 34),
     _Lane("efuse", "eFuse bits", 84),
-    _Lane("flash", "flash writes", 144),
+    _Lane("flash", "flash operations", 144),
     _Lane("power", "power", 184),
 )
-_LEFT = 96
+_LEFT = 112
 
 
 def timeline(steps: tuple[Step, ...]) -> str:
@@ -150,8 +151,8 @@ def timeline(steps: tuple[Step, ...]) -> str:
             )
         parts += _column(step, x, column, most)
         parts.append(
-            f'<text x="{x + 4:.1f}" y="220" class="step-label" text-anchor="end" '
-            f'transform="rotate(-38 {x + 4:.1f} 220)">{escape(step.id)}</text>'
+            f'<a href="#{escape(step.id)}"><text x="{x + 4:.1f}" y="220" class="step-label" text-anchor="end" '
+            f'transform="rotate(-38 {x + 4:.1f} 220)">{escape(step.id)}</text></a>'
         )
     return _svg(312, "What happened to the chip, step by step", parts)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from bootwright.chips.chip import CHIP_NAMES
 from bootwright.errors import FormatError
@@ -300,8 +302,15 @@ def read_value(row: Setting, value: object, where: str) -> Value:
         ) from None
 
 
-def print_project() -> str:
-    """A commented `bootwright.toml` in which every key shows its default, or an example behind a `#`."""
+def _toml(row: Setting, value: Value) -> str:
+    """A value as TOML writes it; a number of bytes in the base of its example."""
+    if isinstance(value, int) and not isinstance(value, bool) and row.example.startswith("0x"):
+        return f"{value:#x}"
+    return json.dumps(value, ensure_ascii=False)  # TOML's strings, lists, numbers and booleans are JSON's
+
+
+def print_project(given: Mapping[tuple[str, str], Value] = MappingProxyType({})) -> str:
+    """A commented `bootwright.toml` in which every key shows what is given, its default, or an example behind a #."""
     lines = ["# bootwright.toml: what Bootwright rehearses, signs, flashes and provisions.", ""]
     for table, comment in TABLES.items():
         lines += [f"# {comment}"] if comment else []
@@ -311,6 +320,8 @@ def print_project() -> str:
                 continue
             default = f" Default: {row.default}." if row.default else ""
             lines.append(f"# {row.meaning}{default} ({row.expected})")
-            lines.append(f"{'# ' if row.default else ''}{row.name} = {row.example}")
+            value = given.get((row.table, row.name))
+            written = row.example if value is None else _toml(row, value)
+            lines.append(f"{'# ' if row.default and value is None else ''}{row.name} = {written}")
         lines.append("")
     return "\n".join(lines)
