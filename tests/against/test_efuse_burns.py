@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.support.peers import Ran, run_bootwright, run_peer
 
-from bootwright.chips.burning import KeyWish, custom_mac_values, key_values, plan_burn
+from bootwright.chips.burning import KeyWish, custom_mac_values, flash_voltage_values, key_values, plan_burn
 from bootwright.chips.chip import load_chip
 from bootwright.chips.efuses import Efuses
 from bootwright.chips.snapshots import parse_virtual, virtual
@@ -68,6 +68,29 @@ def test_a_custom_mac_is_burned_as_espefuse_burns_it(chip: str, tmp_path: Path) 
     assert espefuse(chip, tmp_path, "burn-custom-mac", "aa:bb:cc:dd:ee:02").code == 0
     ours = plan_burn(blank, custom_mac_values(blank, bytes.fromhex("aabbccddee02"))).after
     assert ours.bits == parse_virtual((tmp_path / "theirs.bin").read_bytes(), load_chip(chip)).bits
+
+
+@pytest.mark.parametrize("voltage", ["1.8V", "3.3V", "OFF"])
+@pytest.mark.parametrize("chip", ["esp32", "esp32s2", "esp32s3"])
+def test_the_voltage_of_the_flash_is_settled_as_espefuse_settles_it(chip: str, voltage: str, tmp_path: Path) -> None:
+    blank = Efuses.blank(load_chip(chip))
+    (tmp_path / "theirs.bin").write_bytes(virtual(blank))
+    assert espefuse(chip, tmp_path, "set-flash-voltage", voltage).code == 0
+    ours = plan_burn(blank, flash_voltage_values(blank, voltage)).after
+    assert ours.bits == parse_virtual((tmp_path / "theirs.bin").read_bytes(), load_chip(chip)).bits
+
+
+def test_several_blocks_of_data_are_burned_as_espefuse_burns_them(tmp_path: Path) -> None:
+    chip = load_chip("esp32c6")
+    (tmp_path / "theirs.bin").write_bytes(virtual(Efuses.blank(chip)))
+    words = ["burn-block-data", "BLOCK3", "key", "BLOCK10", "digest"]
+    assert espefuse("esp32c6", tmp_path, *words).code == 0
+    store_efuses(tmp_path / "ours.json", Efuses.blank(chip))
+    given = [str(tmp_path / word) if word in FILES else word for word in words[1:]]
+    ran = run_bootwright("efuse", words[0], tmp_path / "ours.json", *given, "--yes")
+    assert ran.code == 0, ran.out + ran.err
+    theirs = parse_virtual((tmp_path / "theirs.bin").read_bytes(), chip)
+    assert load_efuses(tmp_path / "ours.json").bits == theirs.bits
 
 
 def test_what_espefuse_staged_is_burned_as_espefuse_would(tmp_path: Path) -> None:

@@ -202,6 +202,43 @@ def test_a_mac_address_of_ones_own_and_espefuses_words(bench: Bench) -> None:
         assert "MAC address" in said.err
 
 
+def test_a_mac_address_of_ones_own_is_read_back_with_its_checksum(bench: Bench) -> None:
+    path = bench.blank("esp32")
+    said = bench.say("get-custom-mac", path, "--json")
+    assert (said.code, said.answer["mac"]) == (1, None)
+    assert bench.say("burn-custom-mac", path, "24:0a:c4:01:02:03", "--yes").code == 0
+    said = bench.say("get-custom-mac", path)
+    assert said.code == 0
+    assert said.out.startswith("24:0a:c4:01:02:03")
+    assert bench.say("burn-efuse", path, "CUSTOM_MAC", "26:0a:c4:01:02:03", "--yes").code == 0
+    said = bench.say("get-custom-mac", path)
+    assert said.code == 1
+    assert "the checksum of 26:0a:c4:01:02:03 is" in said.out
+    assert bench.say("get-custom-mac", bench.blank("esp32c3")).code == 1
+
+
+def test_blocks_whose_check_bits_do_not_fit_are_named(bench: Bench) -> None:
+    assert bench.say("check-error", bench.blank()).code == 0
+    twice = Efuses.blank(load_chip("esp32c3")).program(4, KEY).program(4, KEY[::-1])
+    said = bench.say("check-error", bench.snapshot(twice), "--json")
+    assert said.code == 1
+    assert said.answer["spoiled"] == [4]
+    assert said.answer["findings"][0]["code"] == "efuse.coding"
+
+
+def test_the_flash_s_voltage_can_be_raised_later_and_never_lowered(bench: Bench) -> None:
+    path = bench.blank("esp32s3")
+    assert bench.say("set-flash-voltage", path, "1.8V", "--yes").code == 0
+    lower = bench.say("set-flash-voltage", path, "off", "--yes")
+    assert lower.code == 7
+    assert "efuse.mistake.cannot-clear" in lower.out
+    assert bench.say("set-flash-voltage", path, "3.3V", "--yes").code == 0
+    assert [load_efuses(path).number(f"VDD_SPI_{part}") for part in ("FORCE", "XPD", "TIEH")] == [1, 1, 1]
+    other = bench.say("set-flash-voltage", bench.blank("esp32c3"), "1.8V", "--yes")
+    assert other.code == 7
+    assert "no eFuses for the voltage of its flash" in other.err
+
+
 def test_a_dump_is_what_readers_see(bench: Bench) -> None:
     efuses = Efuses.blank(load_chip("esp32c3")).burn_block(4, KEY).burn_fields({"RD_DIS.BLOCK_KEY0": 1}).latched()
     path = bench.snapshot(efuses)
@@ -231,6 +268,8 @@ def test_purposes_and_addresses_may_be_written_as_words(bench: Bench) -> None:
         (("burn-key", "BLOCK_KEY0", "absent.bin", "USER"), "absent.bin: found nothing, expected a key file"),
         (("burn-key-digest", "BLOCK_KEY0", "key.bin"), "found 2 words"),
         (("burn-block-data", "BLOCK3"), "found 1 words"),
+        (("burn-block-data", "BLOCK3", "key.bin", "3", "key.bin"), "found a block twice"),
+        (("burn-block-data", "-o", "4", "BLOCK3", "key.bin", "10", "key.bin"), "found an offset for 2 blocks"),
         (("read-protect", "SECURE_BOOT_EN"), "cannot be read-protected"),
     ],
 )

@@ -256,6 +256,40 @@ def custom_mac_values(efuses: Efuses, mac: bytes) -> dict[str, int | bytes]:
     return {name: mac, **{mark: value for mark, value in marks.items() if efuses.chip.has_field(mark)}}
 
 
+def custom_mac(efuses: Efuses) -> tuple[bytes, str]:
+    """The MAC address of the user's, and why it does not count; no reason when it does."""
+    name = "CUSTOM_MAC" if efuses.chip.has_field("CUSTOM_MAC") else "MAC_CUSTOM"
+    mac = efuses.number(name).to_bytes(6, "little")
+    if efuses.chip.has_field("MAC_VERSION") and efuses.number("MAC_VERSION") != 1:
+        return mac, "MAC_VERSION does not say that block 3 holds an address"
+    if not any(mac):
+        return mac, "no address is burned, or it is hidden"
+    if efuses.chip.has_field("CUSTOM_MAC_CRC") and efuses.number("CUSTOM_MAC_CRC") != crc8(mac):
+        return (
+            mac,
+            f"the checksum of {mac.hex(':')} is {efuses.number('CUSTOM_MAC_CRC'):#04x}, expected {crc8(mac):#04x}",
+        )
+    return mac, ""
+
+
+#: Fields of the regulator that feeds the flash: (force, on, 3.3 V).
+_REGULATORS = (("XPD_SDIO_FORCE", "XPD_SDIO_REG", "XPD_SDIO_TIEH"), ("VDD_SPI_FORCE", "VDD_SPI_XPD", "VDD_SPI_TIEH"))
+
+
+def flash_voltage_values(efuses: Efuses, voltage: str) -> dict[str, int | bytes]:
+    """The fields that settle the flash's supply for ever, whatever the strapping pin says.
+
+    Raises:
+        RefusedError: the chip has no such regulator.
+    """
+    for force, on, high in _REGULATORS:
+        if all(efuses.chip.has_field(name, revision=efuses.revision) for name in (force, on, high)):
+            return {force: 1, on: int(voltage != "OFF"), high: int(voltage == "3.3V")}
+    raise RefusedError(
+        f"{efuses.chip.title} has no eFuses for the voltage of its flash", "ESP32, ESP32-S2 and ESP32-S3 have them"
+    )
+
+
 def protection_values(efuses: Efuses, names: Sequence[str], *, register: str) -> dict[str, int | bytes]:
     """The bits of WR_DIS or RD_DIS (`register`) that protect these fields or blocks.
 

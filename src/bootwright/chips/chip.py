@@ -14,6 +14,9 @@ from bootwright.errors import RefusedError
 
 _DATA = Path(__file__).parent / "data"
 
+#: Names that only espefuse uses → ESP-IDF's.
+_ESPEFUSE_NAMES = {"CUSTOM_MAC": "MAC_CUSTOM"}
+
 CHIP_NAMES = (
     "esp32",
     "esp32c2",
@@ -313,6 +316,9 @@ def load_chip(name: str) -> Chip:
         for alias in field.aliases:
             if alias not in by_name or field.name not in {f.name for f in by_name[alias]}:
                 by_name.setdefault(alias, (field,))
+    for theirs, ours in _ESPEFUSE_NAMES.items():
+        if ours in by_name:
+            by_name.setdefault(theirs, by_name[ours])
     efuse = table["efuse"]
     registers = {key: tuple(at) if isinstance(at, list) else at for key, at in efuse["registers"].items()}
     return Chip(

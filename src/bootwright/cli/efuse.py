@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from bootwright.cli.efuse_burn import BURN_COMMANDS, FILE
+from bootwright.cli.efuse_read import READ_COMMANDS, chip_of, chip_option
 from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.finding import Answer
 
-if TYPE_CHECKING:
-    from bootwright.chips.chip import Chip
-
 PLAIN = click.Path(path_type=Path)
 _FORMS = ("bootwright", "token", "virtual", "qemu", "summary")
-
-chip_option = click.option("--chip", "chip_name", metavar="CHIP", help="The chip, where the file does not tell it.")
 
 
 @click.group(cls=Noun)
@@ -26,15 +21,8 @@ def efuse() -> None:
     """eFuses of virtual chips (NAME.chip) and of snapshots: ours, espefuse's tokens, summaries and files, QEMU's."""
 
 
-for _command in BURN_COMMANDS:
+for _command in (*BURN_COMMANDS, *READ_COMMANDS):
     efuse.add_command(_command)
-
-
-def chip_of(name: str | None) -> Chip | None:
-    """The chip that was named, if one was."""
-    from bootwright.chips.chip import load_chip
-
-    return load_chip(name) if name else None
 
 
 @efuse.command("new")

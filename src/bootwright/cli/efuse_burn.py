@@ -108,7 +108,8 @@ def _ending(plan: BurnPlan, *, burning: bool, refused: bool) -> str:
         return "nothing was burned"
     if not plan.steps:
         return "nothing to burn: all of it is burned already"
-    return f"burned, in {len(plan.steps)} program commands" if burning else "nothing was burned: this was a dry run"
+    commands = "1 program command" if len(plan.steps) == 1 else f"{len(plan.steps)} program commands"
+    return f"burned, in {commands}" if burning else "nothing was burned: this was a dry run"
 
 
 def _details(plan: BurnPlan, file: Path, *, burning: bool) -> dict[str, object]:
@@ -292,9 +293,17 @@ def burn_block_data(words: tuple[str, ...], offset: int) -> Callable[[Efuses], B
     """Burn the bytes of files into blocks of FILE, in their order, without protections."""
 
     def plan(efuses: Efuses) -> BurnPlan:
-        if len(words) != 2:
-            raise RefusedError(f"found {len(words)} words", "give one BLOCK and its DATAFILE")
-        return _plan_block(efuses, words[0], int.from_bytes(_read_key(words[1]), "little") << 8 * offset)
+        from bootwright.chips.burning import plan_blocks
+
+        if len(words) % 2:
+            raise RefusedError(f"found {len(words)} words", "give a DATAFILE for each BLOCK")
+        numbers = [efuses.chip.block(name).number for name in words[::2]]
+        if len(set(numbers)) < len(numbers):
+            raise RefusedError("found a block twice", "give one DATAFILE for each BLOCK")
+        if offset and len(numbers) > 1:
+            raise RefusedError(f"found an offset for {len(numbers)} blocks", "give one block, or no --offset")
+        content = {n: bytes(offset) + _read_key(path) for n, path in zip(numbers, words[1::2], strict=True)}
+        return plan_blocks(efuses, content)
 
     return plan
 
@@ -318,6 +327,20 @@ def _mac(text: str) -> bytes:
         return bytes.fromhex(text.replace(":", "").replace("-", ""))
     except ValueError:
         raise RefusedError(f"{text!r} is no MAC address", "write six bytes, such as 24:0a:c4:01:02:03") from None
+
+
+@click.command("set-flash-voltage")
+@_burns
+@click.argument("voltage", type=click.Choice(("1.8V", "3.3V", "OFF"), case_sensitive=False))
+def set_flash_voltage(voltage: str) -> Callable[[Efuses], BurnPlan]:
+    """Settle the voltage of the flash's supply in FILE, whatever the strapping pin says (ESP32, S2, S3)."""
+
+    def plan(efuses: Efuses) -> BurnPlan:
+        from bootwright.chips.burning import flash_voltage_values, plan_burn
+
+        return plan_burn(efuses, flash_voltage_values(efuses, voltage.upper()))
+
+    return plan
 
 
 @click.command("burn-token")
@@ -373,6 +396,7 @@ BURN_COMMANDS: tuple[click.Command, ...] = (
     burn_bit,
     burn_block_data,
     burn_custom_mac,
+    set_flash_voltage,
     burn_token,
     _protection("read-protect", "RD_DIS", "Hide blocks or fields of FILE from every reader, for ever."),
     _protection("write-protect", "WR_DIS", "Freeze fields or blocks of FILE with all that share their bit, for ever."),
