@@ -13,10 +13,11 @@ from click.testing import CliRunner
 from tests.support.chip_scene import LAYOUT
 from tests.support.peers import ROOT, run_bootwright
 from tests.support.smp_process import board_process
-from tests.support.smp_served import Served, board_key, served, signed
+from tests.support.smp_served import Served, board_key, reader_key, served, signed, signed_build
 
 from bootwright.cli.neighbour import neighbour
-from bootwright.cli.smp import Bar, smp
+from bootwright.cli.smp import smp
+from bootwright.cli.smp_files import Bar
 from bootwright.errors import BootwrightError, FormatError, RefusedError, TrustError, WireError
 
 
@@ -49,6 +50,28 @@ def files(folder: Path) -> tuple[str, str]:
     (folder / "two.bin").write_bytes(signed("2.0.0"))
     (folder / "key.pem").write_bytes(board_key().public.pem)
     return str(folder / "two.bin"), str(folder / "key.pem")
+
+
+def test_an_encrypted_image_is_judged_with_the_key_that_decrypts_it(tmp_path: Path) -> None:
+    (tmp_path / "secret.bin").write_bytes(signed("2.0.0", reader=reader_key()))
+    (tmp_path / "reader.pem").write_bytes(reader_key().pem())
+    image, key = str(tmp_path / "secret.bin"), files(tmp_path)[1]
+    with served(signed_build(decryption=reader_key().pem()), pin=True) as ports:
+        with pytest.raises(TrustError, match="built without MCUBOOT_ENC_IMAGES"):
+            call("image", "upload", image, "--key", key, "-p", ports.pty)
+        options = ["--key", key, "--decryption-key", str(tmp_path / "reader.pem")]
+        assert "validates" in call("image", "upload", image, *options, "-p", ports.pty)
+
+
+def test_a_device_that_tells_no_hashes_is_said_to(ports: Served) -> None:
+    build = signed_build(profile="espressif")
+    with (
+        served(build, primary=signed("1.0.0"), pin=True) as recovery,
+        pytest.raises(RefusedError, match="the device tells no hashes"),
+    ):
+        call("image", "test", "aabb", "-p", recovery.pty)
+    with pytest.raises(RefusedError, match="0 images of the device"):
+        call("image", "test", "aabbccdd", "-p", ports.pty)
 
 
 def test_every_question_has_a_json_form(ports: Served) -> None:

@@ -23,7 +23,7 @@ from bootwright.host.smp_upload import (
     judge,
     rules_of_conf,
     send,
-    slot_size_of,
+    told_rules,
     warn_of_overwriting,
 )
 from bootwright.smp.messages import echo, image_list
@@ -106,8 +106,13 @@ def test_overwriting_a_primary_slot_that_boots_is_warned_of() -> None:
         assert "holds version 1.0.0 and boots" in warnings[0].because
     with served(primary=signed("1.0.0")) as ports, Session.open(ports.pty) as session:
         assert warn_of_overwriting(session, 0) == (False, ())
-        assert slot_size_of(session, 0) == 208 << 10
-        assert slot_size_of(session, 3) is None
+        nothing = SlotRules()
+        told = told_rules(session, 0, nothing)
+        assert told.slot_size == 208 << 10
+        assert (told.max_size or 0) in range(200 << 10, 208 << 10)
+        assert told_rules(session, 3, nothing) is nothing
+        said = SlotRules(slot_size=1)
+        assert told_rules(session, 0, said) is said
 
 
 class BrokenError(Exception):
@@ -250,6 +255,7 @@ def recovered(ports: Served, *, wait_s: float = 5.0, watch_s: float = 2.0) -> tu
     said: list[str] = []
     session, _ = catch(lambda: Session.open(ports.pty), wait_s=wait_s, say=said.append)
     with session:
+        session.negotiate()
         done = recover(session, payload(), watch_s=watch_s, console=[], say=said.append)
     return said, done.findings
 

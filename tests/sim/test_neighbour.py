@@ -3,12 +3,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.smp_served import Bench, signed, signed_build
+from tests.support.smp_served import Bench, reader_key, signed, signed_build
 
 from bootwright.boot.config import Mode, SerialErase
 from bootwright.boot.outcome import Booted, NoImage
 from bootwright.errors import FormatError
 from bootwright.flash import Erase, FlashOp
+from bootwright.formats.keys import KeyType, generate_key
+from bootwright.formats.mcuboot_encrypt import decrypt_image
+from bootwright.formats.mcuboot_image import Image
 from bootwright.sim.neighbour import Build, Neighbour, dump, load
 from bootwright.smp import cbor, console, messages
 from bootwright.smp import header as h
@@ -145,8 +148,47 @@ def test_a_board_without_power_is_silent() -> None:
     assert bench.board.feed(b"\x06\x09AAsIAAABAAAABqBzEw==\n") == b""
 
 
+def test_an_encrypted_image_is_decrypted_in_place_and_boots() -> None:
+    image = signed("2.0.0", reader=reader_key())
+    bench = Bench(signed_build(decryption=reader_key().pem()), pin=True)
+    recover(bench, image)
+    (entry,) = bench.run(messages.image_list(bench.link))
+    assert (entry.version, entry.slot) == ("2.0.0", 0)
+    there = bench.board.flash.read(bench.board.config.images[0].primary.address, len(image))
+    assert there == decrypt_image(Image.parse(image), reader_key()).pack()
+    bench.board.recovery_pin = False
+    bench.run(messages.reset(bench.link))
+    bench.wait(1)
+    assert bench.board.doing == "application"
+
+
+@pytest.mark.parametrize(
+    ("build", "image"),
+    [
+        (signed_build(), signed("2.0.0", reader=reader_key())),
+        (signed_build(decryption=generate_key(KeyType.X25519).pem()), signed("2.0.0", reader=reader_key())),
+        (signed_build(decryption=reader_key().pem()), b"no image at all" * 100),
+    ],
+)
+def test_what_cannot_be_decrypted_is_not_listed_and_does_not_boot(build: Build, image: bytes) -> None:
+    bench = Bench(build, pin=True)
+    recover(bench, image)
+    assert bench.run(messages.image_list(bench.link)) == []
+    bench.board.recovery_pin = False
+    bench.run(messages.reset(bench.link))
+    bench.wait(1)
+    assert isinstance(bench.board.outcome, NoImage)
+
+
+def test_a_plain_image_on_a_board_with_encryption_is_left_alone() -> None:
+    bench = Bench(signed_build(decryption=reader_key().pem()), pin=True)
+    recover(bench, signed("2.0.0"))
+    assert bench.run(messages.image_list(bench.link))[0].version == "2.0.0"
+
+
 def test_a_board_is_kept_as_text() -> None:
-    bench = Bench(signed_build(images=2, slot_size=64 << 10), primary=signed("1.0.0"))
+    build = signed_build(images=2, slot_size=64 << 10, decryption=reader_key().pem())
+    bench = Bench(build, primary=signed("1.0.0"))
     build, flash = load(dump(bench.board), where="board")
     assert build == bench.board.build
     assert flash.snapshot() == bench.board.flash.snapshot()

@@ -14,6 +14,7 @@ from tests.support.smp_line import VirtualClock
 
 from bootwright.boot.config import Signature
 from bootwright.formats.keys import KeyType, PrivateKey, generate_key
+from bootwright.formats.mcuboot_encrypt import new_encryption
 from bootwright.formats.mcuboot_image import ImageVersion
 from bootwright.formats.mcuboot_sign import SignOptions, sign_image
 from bootwright.sim.neighbour import Build, Neighbour
@@ -36,8 +37,16 @@ def other_key() -> PrivateKey:
 
 
 @cache
-def signed(version: str = "1.0.0", size: int = 30_000, *, trusted: bool = True) -> bytes:
-    """An image; its payload depends on the version."""
+def reader_key() -> PrivateKey:
+    """The key that the images of boards with encryption are encrypted for."""
+    return generate_key(KeyType.X25519)
+
+
+@cache
+def signed(
+    version: str = "1.0.0", size: int = 30_000, *, trusted: bool = True, reader: PrivateKey | None = None
+) -> bytes:
+    """An image; its payload depends on the version. With a `reader` it is encrypted."""
     options = SignOptions(
         version=ImageVersion.from_text(version),
         header_size=0x200,
@@ -45,6 +54,7 @@ def signed(version: str = "1.0.0", size: int = 30_000, *, trusted: bool = True) 
         slot_size=208 << 10,
         align=8,
         max_sectors=128,
+        encryption=None if reader is None else new_encryption(reader.public, random=bytes),
     )
     payload = bytes((i * 7 + sum(version.encode())) & 0xFF for i in range(size))
     return sign_image(payload, options, board_key() if trusted else other_key())

@@ -69,6 +69,7 @@ class BootConfig:
     max_img_sectors: int = 512  #: MCUBOOT_MAX_IMG_SECTORS
     sector_size: int = SECTOR_SIZE
     serial: SerialErase | None = None  #: None: no serial recovery
+    encrypted_images: bool = False  #: MCUBOOT_ENC_IMAGES; of it only what serial recovery does is modelled
 
     def __post_init__(self) -> None:
         if self.mode is Mode.SCRATCH and self.scratch is None:

@@ -258,7 +258,8 @@ def _validate_slot(loader: Loader, slot: int, status: Status, expected: SwapType
             loader.probe.refused(fault)
             return fault
     if fault is None:
-        wrong = header_fault(header, place.area)
+        in_plain = loader.config.encrypted_images and slot == PRIMARY
+        wrong = header_fault(header, place.area, in_plain=in_plain)
         if wrong:
             fault = failed("mcuboot.image.header", place.area.name, wrong)
         else:

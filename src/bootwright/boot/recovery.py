@@ -20,6 +20,7 @@ from bootwright.boot.loader_state import Loader
 from bootwright.boot.outcome import HaltError
 from bootwright.boot.probe import UNWATCHED, Probe
 from bootwright.boot.recovery_cbor import CborError, locate_map
+from bootwright.boot.recovery_encryption import decrypt_in_place
 from bootwright.boot.recovery_groups import (
     ENOENT,
     SetStateError,
@@ -35,6 +36,7 @@ from bootwright.boot.recovery_options import ESPRESSIF, RecoveryOptions
 from bootwright.boot.swap_type import SwapType
 from bootwright.boot.validate import validate_image
 from bootwright.flash import Flash, Program
+from bootwright.formats.keys import PrivateKey
 from bootwright.smp.cbor import encode_indefinite
 
 OP_READ, OP_WRITE = 0, 2
@@ -65,6 +67,7 @@ class _Upload:
     offset: int = 0
     not_yet_erased: int = 0
     status_sector: int = 0
+    fresh: bool = False  #: nothing has looked at the image since its last chunk
 
 
 class SerialRecovery:
@@ -76,10 +79,12 @@ class SerialRecovery:
         config: BootConfig,
         *,
         options: RecoveryOptions = ESPRESSIF,
+        decryption: PrivateKey | None = None,
         probe: Probe = UNWATCHED,
     ) -> None:
         self.state = RecoveryState.WAITING
         self._options = options
+        self._decryption = decryption  #: MCUBOOT_ENC_IMAGES: what images for this bootloader are encrypted for
         self._input_size = options.receive_size + 1  #: in_buf and dec_buf
         self._flash = flash
         self._config = config
@@ -119,7 +124,17 @@ class SerialRecovery:
                 complete = ends and self._completes(line)
             if complete:
                 answer += yield from self._take_packet()
+                yield from self._decrypt_what_is_complete()
         return answer
+
+    def _decrypt_what_is_complete(self) -> Program[None]:
+        """bs_upload, behind its answer: an image in the first primary slot is decrypted; what fails shows in a list."""
+        upload = self._upload
+        if self._decryption is None or not upload.fresh or upload.offset != upload.size:
+            return
+        upload.fresh = False
+        if self._uploads.image == 0 and self._target(self._uploads, upload.image) == self._uploads.place(PRIMARY):
+            yield from decrypt_in_place(self._uploads, self._uploads.place(PRIMARY), self._decryption)
 
     def _completes(self, line: bytes) -> bool:
         """boot_serial_read_console: an empty line hands the packet in the buffer over once more."""
@@ -318,6 +333,7 @@ class SerialRecovery:
         if not written:
             return EINVAL
         upload.offset += whole + rest
+        upload.fresh = True
         if upload.offset == upload.size and self._config.serial is SerialErase.PROGRESSIVE:
             end = yield from _erase_range(loader, place, upload.status_sector, upload.status_sector)
             if end < 0:

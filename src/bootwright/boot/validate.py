@@ -125,14 +125,17 @@ def read_image_size(loader: Loader, slot: int, *, start: int = 0) -> int | None:
     return (areas.end - start) & U32
 
 
-def header_fault(header: Header, area: Area) -> str:
-    """boot_check_header_valid: what is wrong with a header, or nothing."""
+def header_fault(header: Header, area: Area, *, in_plain: bool = False) -> str:
+    """boot_check_header_valid: what is wrong with a header, or nothing.
+
+    `in_plain` is for a primary slot of a build with encryption: the flag stays when the image has been decrypted.
+    """
     if header.magic != IMAGE_MAGIC:
         return f"the magic is {header.magic:#010x}, expected {IMAGE_MAGIC:#010x}"
     size = header.hdr_size + header.img_size + header.protect_tlv_size
     if size > U32 or size >= area.size:
         return f"the header announces {size:#x} bytes, the slot has {area.size:#x}"
-    if header.flags & FLAG_ENCRYPTED:
+    if header.flags & FLAG_ENCRYPTED and not in_plain:
         return "the image is encrypted, which this build does not support"
     if header.flags & FLAG_COMPRESSED:
         return "the image is compressed, which this build does not support"

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.errors import FormatError
 from bootwright.finding import Answer, passed
+
+if TYPE_CHECKING:
+    from bootwright.sim.neighbour import Neighbour
 
 FILE = click.Path(path_type=Path)
 
@@ -49,6 +53,7 @@ def neighbour() -> None:
 @click.option("--window", is_flag=True, help="Wait half a second for a command after each reset.")
 @click.option("--no-server", is_flag=True, help="The application speaks no SMP.")
 @click.option("--key", type=FILE, help="The public key that MCUboot is built with.")
+@click.option("--decryption-key", type=FILE, help="A private key: images in recovery may be encrypted for it.")
 @click.option("--image", "image_file", type=FILE, help="An image in the primary slot.")
 @json_option
 @click.pass_context
@@ -65,14 +70,15 @@ def new(
     window: bool,
     no_server: bool,
     key: Path | None,
+    decryption_key: Path | None,
     image_file: Path | None,
     as_json: bool,
 ) -> None:
     """Make a board and keep it in FILE."""
     from bootwright.boot.config import Mode, SerialErase, Signature
     from bootwright.formats.keys import load_public_key
-    from bootwright.host.files import read_bytes, write_file
-    from bootwright.sim.neighbour import Build, Neighbour, dump
+    from bootwright.host.files import read_bytes
+    from bootwright.sim.neighbour import Build, Neighbour
 
     public = load_public_key(read_bytes(key, what="key"), where=str(key)) if key is not None else None
     build = Build(
@@ -85,6 +91,7 @@ def new(
         window=window,
         signature=Signature(public.key_type.value) if public is not None else None,
         keys=(public.der,) if public is not None else (),
+        decryption=read_bytes(decryption_key, what="key") if decryption_key is not None else b"",
         server=not no_server,
     )
     board = Neighbour(build, now_s=time.monotonic)
@@ -93,7 +100,7 @@ def new(
         if len(data) > slot_size:
             raise FormatError(f"{image_file} has {len(data)} bytes, the slot {slot_size}", "make the slot larger")
         board.flash.load(board.config.images[0].primary.address, data)
-    write_file(file, dump(board).encode())
+    _keep(file, board)
     finding = passed(
         "neighbour.made", str(file), f"{mode} on {flash_size >> 10} KiB of flash, recovery as in {profile}"
     )
@@ -112,8 +119,8 @@ def serve(file: Path, *, uart: tuple[str, ...], udp: int | None, recovery: bool)
 
 def serve_board(file: Path, uart: Sequence[str], udp: int | None, *, recovery: bool) -> None:
     """Serve a board on these ports until a signal ends it."""
-    from bootwright.host.files import read_text, write_file
-    from bootwright.sim.neighbour import Neighbour, dump, load
+    from bootwright.host.files import read_text
+    from bootwright.sim.neighbour import Neighbour, load
     from bootwright.sim.smp_port import Station
 
     build, flash = load(read_text(file, what="neighbour", limit=64 << 20), where=str(file))
@@ -135,4 +142,12 @@ def serve_board(file: Path, uart: Sequence[str], udp: int | None, *, recovery: b
         station.run()
     finally:
         station.close()
-        write_file(file, dump(board).encode())
+        _keep(file, board)
+
+
+def _keep(file: Path, board: Neighbour) -> None:
+    """Write the board's file; one with a private key in it is for its owner alone."""
+    from bootwright.host.files import PUBLIC, write_file
+    from bootwright.sim.neighbour import dump
+
+    write_file(file, dump(board).encode(), mode=0o600 if board.build.decryption else PUBLIC)

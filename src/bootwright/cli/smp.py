@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +10,13 @@ import click
 
 from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
+from bootwright.cli.smp_files import FILE, Bar, image_options, payload_of, rules_of
 from bootwright.errors import FormatError, RefusedError
 from bootwright.finding import Answer, Finding, failed, passed
 
 if TYPE_CHECKING:
     from bootwright.host.smp import Session
-    from bootwright.host.smp_upload import Payload, SlotRules
     from bootwright.smp.messages import ImageEntry
-
-FILE = click.Path(path_type=Path)
 
 
 def asks(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,30 +125,6 @@ def _line(entry: ImageEntry) -> str:
     return f"image {entry.image} slot {entry.slot}  {entry.version:<12} {flags}\n    {digest}"
 
 
-def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What is known of the bootloader that shall run the image."""
-    for option in (
-        click.option("--any-file", is_flag=True, help="Send FILE without judging it."),
-        click.option("--slot-size", type=_size, help="Bytes of the slot, if neither device nor --config tells."),
-        click.option("--config", "conf", type=FILE, help="The bootloader.conf of the device's MCUboot."),
-        click.option("--key", "keys", type=FILE, multiple=True, help="Public or private key that MCUboot trusts."),
-        click.option(
-            "--image",
-            "number",
-            type=click.IntRange(0, 15),
-            default=0,
-            show_default=True,
-            help="Which image, as `smp slot-info` counts them.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _size(text: str | int) -> int:
-    return int(str(text), 0)
-
-
 @image.command()
 @click.argument("file", type=FILE)
 @click.option("--upgrade", is_flag=True, help="Have an application refuse a version that is not newer.")
@@ -166,6 +138,7 @@ def upload(
     upgrade: bool,
     number: int,
     keys: tuple[Path, ...],
+    decryption_key: Path | None,
     conf: Path | None,
     slot_size: int | None,
     any_file: bool,
@@ -177,13 +150,14 @@ def upload(
 
     An application stores it in a secondary slot, MCUboot's recovery overwrites the primary one.
     """
-    from bootwright.host.smp_upload import send, slot_size_of, warn_of_overwriting
+    from bootwright.host.smp_upload import send, told_rules, warn_of_overwriting
 
-    payload, judged = _payload(file, keys, conf, slot_size, any_file=any_file)
+    rules = rules_of(keys, decryption_key, conf, slot_size)
+    payload, judged = payload_of(file, rules, any_file=any_file)
     with session_on(port, baud) as session:
         session.negotiate()
-        if slot_size is None and conf is None and (told := slot_size_of(session, number)):
-            payload, judged = _payload(file, keys, conf, told, any_file=any_file)
+        if (told := told_rules(session, number, rules)) is not rules:
+            payload, judged = payload_of(file, told, any_file=any_file)
         recovery, warnings = warn_of_overwriting(session, number)
         for warning in warnings:
             click.echo(f"warning: {warning.because}", err=True)
@@ -195,61 +169,6 @@ def upload(
     )
     text = f"{sent.size} bytes in {sent.seconds:.1f} s, {sent.rate / 1024:.1f} KiB/s"
     context.exit(show(answer, as_json=as_json, text=text))
-
-
-def _payload(
-    file: Path, keys: tuple[Path, ...], conf: Path | None, slot_size: int | None, *, any_file: bool
-) -> tuple[Payload, tuple[Finding, ...]]:
-    from bootwright.host.files import read_bytes
-    from bootwright.host.smp_upload import Payload, judge
-
-    data = read_bytes(file, what="image")
-    if any_file:
-        return Payload(name=str(file), data=data, version="", image_hash=None), ()
-    return judge(str(file), data, _rules(keys, conf, slot_size))
-
-
-def _rules(keys: tuple[Path, ...], conf: Path | None, slot_size: int | None) -> SlotRules:
-    from bootwright.formats.keys import load_public_key
-    from bootwright.host.files import read_bytes
-    from bootwright.host.smp_upload import SlotRules, rules_of_conf
-
-    public = tuple(load_public_key(read_bytes(key, what="key"), where=str(key)) for key in keys)
-    if conf is not None:
-        return rules_of_conf(conf, public)
-    return SlotRules(slot_size=slot_size, keys=public)
-
-
-class Bar:
-    """Progress on stderr, where a person watches: share, rate and time left."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._start = 0.0
-        self._first = 0
-        self._shown = 0.0
-        self._on = sys.stderr.isatty()
-
-    def at(self, offset: int) -> None:
-        """The device has everything up to `offset`."""
-        now = time.monotonic()
-        if not self._start:
-            self._start, self._first = now, offset
-        if not self._on or (now - self._shown < 0.1 and offset < self._size):
-            return
-        self._shown = now
-        rate = (offset - self._first) / (now - self._start) if now > self._start else 0.0
-        left = f"{(self._size - offset) / rate:.0f} s left" if rate else ""
-        filled = 30 * offset // self._size
-        bar = "█" * filled + "░" * (30 - filled)
-        click.echo(
-            f"\r{bar} {100 * offset // self._size:3d} %  {rate / 1024:.1f} KiB/s  {left:<12}", nl=False, err=True
-        )
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._on:
-            click.echo("", err=True)
 
 
 @image.command()
@@ -292,10 +211,14 @@ def _find_hash(session: Session, text: str) -> bytes:
         return bytes.fromhex(prefix)
     found = {entry.hash for entry in session.run(image_list(session.link)) if entry.hash}
     matching = [one for one in found if one.hex().startswith(prefix)]
-    if len(matching) != 1:
+    if not found:
         raise RefusedError(
-            f"{len(matching)} images of the device have a hash that begins with {text}", "give more digits of it"
+            "the device tells no hashes, so no image can be named by one",
+            "MCUboot's recovery on Espressif chips tells none and sets no states: reset into the application for that",
         )
+    if len(matching) != 1:
+        why = "give more digits of it" if matching else "`image list` shows the hashes that there are"
+        raise RefusedError(f"{len(matching)} images of the device have a hash that begins with {text}", why)
     return matching[0]
 
 
@@ -379,6 +302,7 @@ def recover(
     watch_s: float,
     number: int,
     keys: tuple[Path, ...],
+    decryption_key: Path | None,
     conf: Path | None,
     slot_size: int | None,
     any_file: bool,
@@ -389,8 +313,10 @@ def recover(
     """Bring a device back with FILE: wait for its bootloader, upload, look, restart, watch it boot."""
     from bootwright.host.smp_recover import catch
     from bootwright.host.smp_recover import recover as recover_device
+    from bootwright.host.smp_upload import told_rules
 
-    payload, judged = _payload(file, keys, conf, slot_size, any_file=any_file)
+    rules = rules_of(keys, decryption_key, conf, slot_size)
+    payload, judged = payload_of(file, rules, any_file=any_file)
     console: list[str] = []
 
     def hear(line: bytes) -> None:
@@ -406,6 +332,9 @@ def recover(
     session, waited = catch(open_session, wait_s=wait_s, say=say)
     bar = Bar(len(payload.data))
     with session:
+        session.negotiate()
+        if (told := told_rules(session, number, rules)) is not rules:
+            payload, judged = payload_of(file, told, any_file=any_file)
         done = recover_device(
             session,
             payload,

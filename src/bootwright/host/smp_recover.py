@@ -105,12 +105,11 @@ def recover(
     say: Callable[[str], object],
     progress: Callable[[int], object] | None = None,
 ) -> Recovered:
-    """Upload to a device in recovery, restart it and say what came of it.
+    """Upload to a device in recovery, of which is known how much it takes at a time; restart it, say what came of it.
 
     Raises:
         WireError: the upload did not get through.
     """
-    session.negotiate()
     recovery, warnings = warn_of_overwriting(session, image)
     for finding in warnings:
         say(finding.because)

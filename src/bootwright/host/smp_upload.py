@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ from bootwright.errors import FormatError, TrustError, WireError
 from bootwright.finding import Finding, Verdict, failed, overall, passed, warned
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.bootloader_conf import UpgradeMode as ConfMode
-from bootwright.formats.keys import PublicKey
-from bootwright.formats.mcuboot_image import Image, TlvType
+from bootwright.formats.keys import PrivateKey, PublicKey
+from bootwright.formats.mcuboot_image import ENCRYPTED, Image, TlvType
 from bootwright.formats.mcuboot_trailer import MagicState, UpgradeMode, decode_magic, espressif_geometry
 from bootwright.formats.mcuboot_verify import BootRules, verify_image
 from bootwright.host.files import read_text
@@ -47,6 +47,7 @@ class SlotRules:
     max_size: int | None = None
     max_align: int | None = None
     keys: tuple[PublicKey, ...] = ()
+    decryption: PrivateKey | None = None  #: what the bootloader decrypts images with, if it does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +86,24 @@ def judge(name: str, data: bytes, rules: SlotRules) -> tuple[Payload, tuple[Find
         TrustError: the bootloader would refuse it.
     """
     image = Image.parse(data, where=name)
-    findings = verify_image(
-        data, rules.keys, rules=BootRules(slot_size=rules.slot_size, max_size=rules.max_size), subject=name
-    )
+    plain = data if rules.decryption is None else _decrypted(data, image, rules.decryption)
+    build = BootRules(slot_size=rules.slot_size, max_size=rules.max_size, encrypted=rules.decryption is not None)
+    findings = verify_image(plain, rules.keys, rules=build, subject=name)
     if overall(findings) is Verdict.FAIL:
         bad = next(finding for finding in findings if finding.verdict is Verdict.FAIL)
         raise TrustError(f"the bootloader would refuse {name}: {bad.because}", bad.next or "sign the image again")
     _check_padding(name, data, rules)
     hashes = [tlv.data for kind in HASH_TYPES for tlv in image.find(kind)]
     return _payload(name, data, image, hashes), findings
+
+
+def _decrypted(data: bytes, image: Image, key: PrivateKey) -> bytes:
+    """The file as the bootloader has it once it has decrypted the image; a plain one is that already."""
+    from bootwright.formats.mcuboot_encrypt import decrypt_image
+
+    if not image.header.flags & ENCRYPTED:
+        return data
+    return decrypt_image(image, key).pack()
 
 
 def _payload(name: str, data: bytes, image: Image, hashes: Sequence[bytes]) -> Payload:
@@ -233,14 +243,16 @@ def images(session: Session) -> list[ImageEntry]:
         raise translated(error, session.transport.address) from None
 
 
-def slot_size_of(session: Session, image: int) -> int | None:
-    """The size of the slot that an upload for `image` goes to, where the device tells."""
+def told_rules(session: Session, image: int, rules: SlotRules) -> SlotRules:
+    """What the device tells of the slot that an upload for `image` goes to, where nobody has said it."""
+    if rules.slot_size is not None:
+        return rules
     try:
         slots = session.drive(slot_info(session.link))
     except SmpError:
-        return None
-    sizes = [slot.size for slot in slots if slot.upload_image_id == image and slot.size]
-    return sizes[0] if sizes else None
+        return rules
+    told = [slot for slot in slots if slot.upload_image_id == image and slot.size]
+    return replace(rules, slot_size=told[0].size, max_size=told[0].max_image_size) if told else rules
 
 
 def send(

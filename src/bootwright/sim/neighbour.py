@@ -10,7 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from bootwright.boot.config import BootConfig, ImageSlots, Mode, SerialErase, Signature
@@ -21,6 +21,7 @@ from bootwright.boot.recovery import RecoveryState, SerialRecovery
 from bootwright.boot.recovery_options import ESPRESSIF, ZEPHYR, RecoveryOptions
 from bootwright.errors import FormatError
 from bootwright.flash import Area, FlashOp, NorFlash, Program, T
+from bootwright.formats.keys import load_private_key
 from bootwright.sim.smp_server import Application, AppState
 
 RESET_DELAY_S = 0.25  #: bs_reset: k_busy_wait(250000) after the answer; Zephyr's OS group waits as long
@@ -52,6 +53,7 @@ class Build:
     window: bool = False  #: wait for a command after each reset (CONFIG_BOOT_SERIAL_WAIT_FOR_DFU)
     signature: Signature | None = None
     keys: tuple[bytes, ...] = ()
+    decryption: bytes = field(default=b"", repr=False)  #: a private key (PKCS#8): images may be encrypted for it
     downgrade_prevention: bool = False
     server: bool = True  #: the application has an SMP server
 
@@ -81,6 +83,7 @@ class Build:
             serial=self.erase,
             write_align=8,
             max_img_sectors=128,
+            encrypted_images=bool(self.decryption),
         )
 
     @property
@@ -151,7 +154,8 @@ class Neighbour:
         self._said = b""
 
     def _recover(self) -> None:
-        self._recovery = SerialRecovery(self.flash, self.config, options=self.options)
+        key = load_private_key(self.build.decryption) if self.build.decryption else None
+        self._recovery = SerialRecovery(self.flash, self.config, options=self.options, decryption=key)
         self.doing = Doing.RECOVERY
         self.outcome = Recovery()
 
@@ -250,6 +254,7 @@ def dump(neighbour: Neighbour) -> str:
         "window": build.window,
         "signature": build.signature.value if build.signature else None,
         "keys": [key.hex() for key in build.keys],
+        "decryption": build.decryption.hex(),
         "downgrade_prevention": build.downgrade_prevention,
         "server": build.server,
         "flash": base64.b64encode(zlib.compress(neighbour.flash.snapshot())).decode(),
@@ -275,6 +280,7 @@ def load(text: str, *, where: str) -> tuple[Build, NorFlash]:
             erase=SerialErase(body.pop("erase")),
             signature=Signature(signature) if signature else None,
             keys=tuple(bytes.fromhex(key) for key in body.pop("keys")),
+            decryption=bytes.fromhex(body.pop("decryption", "")),
             **body,
         )
     except (ValueError, KeyError, TypeError, zlib.error) as error:

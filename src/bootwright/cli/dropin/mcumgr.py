@@ -120,7 +120,7 @@ def _content(path: Path) -> bytes:
 
 
 def _image_upload(line: Line, caller: Caller) -> None:
-    from bootwright.cli.smp import Bar
+    from bootwright.cli.smp_files import Bar
     from bootwright.host.smp_upload import Payload, send, warn_of_overwriting
 
     data = _content(Path(line.word(2, "image to upload")))
