@@ -49,6 +49,48 @@ def test_a_table_that_breaks_a_rule_is_not_made(place: Path) -> None:
     complaint(place, "partition find table.csv none", code=3)
 
 
+def test_the_project_around_a_table_is_given_as_options(place: Path) -> None:
+    rows = "boot,bootloader,primary\nnext,bootloader,recovery\ntable,partition_table,primary\nmine,data,my_data,,4K\n"
+    (place / "full.csv").write_text(rows)
+    around = "--chip esp32p4 --recovery-bootloader-offset 0x3f0000 --extra-subtype data,my_data,0x99"
+    said = answer(place, f"partition check full.csv {around} --table-offset 0x10000")
+    assert [(one["offset"], one["size"]) for one in said["partitions"]] == [
+        (0x2000, 0xE000),
+        (0x3F0000, 0xE000),
+        (0x10000, 0x1000),
+        (0x3FE000, 0x1000),
+    ]
+    assert answer(place, f"partition find full.csv mine {around}")["subtype"] == "153"
+    assert "the bootloader's offset is not known" in complaint(place, "partition check full.csv", code=3)
+    wrong = "partition check full.csv --chip esp32 --extra-subtype data,x"
+    assert "expected TYPE,NAME,NUMBER" in complaint(place, wrong, code=3)
+
+
+def test_convert_holds_to_flash_size_and_secure_boot_where_it_is_told_them(place: Path) -> None:
+    complaint(place, "partition convert table.csv -o small.bin --flash-size 2M", code=7)
+    (place / "odd.csv").write_text("app,app,factory,,0x11000\n")
+    complaint(place, "partition convert odd.csv -o odd.bin --secure-boot 1", code=7)
+    answer(place, "partition convert odd.csv -o odd.bin --secure-boot 2")
+
+
+def test_of_a_long_name_the_table_keeps_16_bytes_and_says_so(place: Path) -> None:
+    (place / "long.csv").write_text("seventeen_letters,data,fat,,4K\n")
+    said = answer(place, "partition convert long.csv -o long.bin")
+    assert [one["code"] for one in said["findings"]] == ["partition.name.cut"]
+    assert answer(place, "partition find long.bin seventeen_letter")["size"] == 0x1000
+    (place / "twins.csv").write_text("seventeen_letters,data,fat,,4K\nseventeen_letterz,data,fat,,4K\n")
+    assert "expected one" in complaint(place, "partition convert twins.csv -o twins.bin", code=7)
+
+
+def test_a_damaged_binary_table_is_not_made_into_text(place: Path) -> None:
+    answer(place, "partition convert table.csv -o table.bin")
+    data = bytearray((place / "table.bin").read_bytes())
+    data[6] ^= 1
+    (place / "table.bin").write_bytes(data)
+    assert "the MD5 is" in complaint(place, "partition convert table.bin -o back.csv", code=3)
+    assert not (place / "back.csv").exists()
+
+
 def test_otadata_is_chosen_and_read(place: Path) -> None:
     answer(place, "partition otadata ota.bin --slots 2 --choose 1")
     said = answer(place, "partition otadata ota.bin --slots 2")

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.cli.words import FILE, number, output_option
-from bootwright.finding import Answer
+from bootwright.finding import Answer, Finding
 
 if TYPE_CHECKING:
+    from bootwright.formats.esp_partition_csv import CsvContext
     from bootwright.formats.esp_partitions import Partition
 
-table_offset_option = click.option(
-    "--table-offset", default="0x8000", callback=number, help="Where the table lies in flash (0x8000)."
+F = TypeVar("F", bound=Callable[..., None])
+
+size_option = click.option("--flash-size", callback=number, help="Size of the flash, say 4M.")
+secure_boot_option = click.option(
+    "--secure-boot", type=click.Choice(["1", "2"]), help="Version that applications are signed for."
 )
-bootloader_offset_option = click.option(
-    "--bootloader-offset", callback=number, help="Where the bootloader lies, for tables that name it."
-)
+
+
+def _text_options(command: F) -> F:
+    """What a text table takes from the project around it."""
+    for option in (
+        click.option("--extra-subtype", "extra", multiple=True, help="A subtype of the project: TYPE,NAME,NUMBER."),
+        click.option("--recovery-bootloader-offset", callback=number, help="Where the recovery bootloader lies."),
+        click.option(
+            "--bootloader-offset", callback=number, help="Where the bootloader lies, if not where CHIP has it."
+        ),
+        click.option("--chip", "chip_name", metavar="CHIP", help="The chip, for tables that name the bootloader."),
+        click.option("--table-offset", default="0x8000", callback=number, help="Where the table lies (0x8000)."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group("partition", cls=Noun)
@@ -31,20 +47,13 @@ def partition() -> None:
 
 @partition.command("check")
 @click.argument("file", type=FILE)
-@table_offset_option
-@bootloader_offset_option
-@click.option("--flash-size", callback=number, help="Size of the flash, say 4M.")
-@click.option("--secure-boot", type=click.Choice(["1", "2"]), help="Version that applications are signed for.")
+@_text_options
+@size_option
+@secure_boot_option
 @json_option
 @click.pass_context
 def check_command(
-    context: click.Context,
-    file: Path,
-    table_offset: int,
-    bootloader_offset: int | None,
-    flash_size: int | None,
-    secure_boot: str | None,
-    as_json: bool,
+    context: click.Context, /, file: Path, flash_size: int | None, secure_boot: str | None, as_json: bool, **around: Any
 ) -> None:
     """Show a table and the rules that it breaks.
 
@@ -53,10 +62,11 @@ def check_command(
     from bootwright.formats.esp_partition_rules import verify_partitions
     from bootwright.host.partitions import load_table
 
-    table = load_table(file, table_offset=table_offset, bootloader_offset=bootloader_offset)
+    text = _context(**around)
+    table = load_table(file, text)
     findings = verify_partitions(
         table,
-        table_offset=table_offset,
+        table_offset=text.table_offset,
         flash_size=flash_size,
         secure_boot=int(secure_boot) if secure_boot else None,
         subject=str(file),
@@ -68,46 +78,64 @@ def check_command(
 
 @partition.command("convert")
 @click.argument("file", type=FILE)
-@table_offset_option
-@bootloader_offset_option
+@_text_options
+@size_option
+@secure_boot_option
 @click.option("--without-md5", is_flag=True, help="Leave the MD5 out, for bootloaders of before ESP-IDF 3.1.")
 @output_option
 @json_option
 @click.pass_context
 def convert_command(
     context: click.Context,
+    /,
     file: Path,
-    table_offset: int,
-    bootloader_offset: int | None,
+    flash_size: int | None,
+    secure_boot: str | None,
     without_md5: bool,
     output: Path,
     as_json: bool,
+    **around: Any,
 ) -> None:
     """Turn a table from text to binary, or back.
 
     A text that breaks a rule is not made into a binary table.
     """
+    from bootwright.formats.esp_partition_csv import format_csv
     from bootwright.host.files import write_file
-    from bootwright.host.partitions import convert_table
+    from bootwright.host.partitions import is_binary, load_table, pack_table, refuse_damaged
 
-    made = convert_table(file, table_offset=table_offset, bootloader_offset=bootloader_offset, with_md5=not without_md5)
+    text = _context(**around)
+    table = load_table(file, text)
+    findings: tuple[Finding, ...] = ()
+    if is_binary(file):
+        findings = refuse_damaged(table, str(file))
+        made = format_csv(table).encode()
+    else:
+        made, findings = pack_table(
+            table,
+            str(file),
+            table_offset=text.table_offset,
+            flash_size=flash_size,
+            secure_boot=int(secure_boot) if secure_boot else None,
+            with_md5=not without_md5,
+        )
     write_file(output, made)
     details = {"input": str(file), "output": str(output), "bytes": len(made)}
-    answer = Answer(command="partition convert", details=details)
+    answer = Answer(command="partition convert", findings=findings, details=details)
     context.exit(show(answer, as_json=as_json, text=f"{output}: {len(made)} bytes"))
 
 
 @partition.command("find")
 @click.argument("file", type=FILE)
 @click.argument("name")
-@table_offset_option
+@_text_options
 @json_option
 @click.pass_context
-def find_command(context: click.Context, file: Path, name: str, table_offset: int, as_json: bool) -> None:
+def find_command(context: click.Context, /, file: Path, name: str, as_json: bool, **around: Any) -> None:
     """Show where a partition lies: offset and size."""
     from bootwright.host.partitions import load_table
 
-    found = load_table(file, table_offset=table_offset).find(name)
+    found = load_table(file, _context(**around)).find(name)
     answer = Answer(command="partition find", details=_row(found))
     context.exit(show(answer, as_json=as_json, text=f"{found.offset:#x} {found.size:#x}"))
 
@@ -165,6 +193,27 @@ def nvs_keys_command(context: click.Context, hmac_key: Path | None, output: Path
     answer = Answer(command="partition nvs-keys", details={"output": str(output), "derived": hmac_key is not None})
     text = f"{output}: an nvs_keys partition in plaintext; encrypt it like the application before it is flashed"
     context.exit(show(answer, as_json=as_json, text=text))
+
+
+def _context(
+    *,
+    table_offset: int,
+    chip_name: str | None,
+    bootloader_offset: int | None,
+    recovery_bootloader_offset: int | None,
+    extra: tuple[str, ...],
+) -> CsvContext:
+    from bootwright.chips.chip import load_chip
+    from bootwright.formats.esp_partition_csv import CsvContext, parse_extra_subtype
+
+    if bootloader_offset is None and chip_name is not None:
+        bootloader_offset = load_chip(chip_name).bootloader_offset
+    return CsvContext(
+        table_offset=table_offset,
+        bootloader_offset=bootloader_offset,
+        recovery_bootloader_offset=recovery_bootloader_offset,
+        extra_subtypes=dict(map(parse_extra_subtype, extra)),
+    )
 
 
 def _row(one: Partition) -> dict[str, object]:

@@ -99,6 +99,22 @@ def format_csv(table: PartitionTable) -> str:
     return "\n".join(lines) + "\n"
 
 
+def parse_extra_subtype(text: str) -> tuple[tuple[int, str], int]:
+    """`TYPE,NAME,NUMBER`, a subtype that the project adds: (type, name) and its number.
+
+    Raises:
+        FormatError: other than three fields, or no type, name or number of 8 bits.
+    """
+    where = f"subtype {text!r}"
+    fields = [part.strip() for part in text.split(",")]
+    if len(fields) != 3 or not fields[1]:
+        raise FormatError(f"{where}: expected TYPE,NAME,NUMBER", "for example data,my_data,0x99")
+    number = _number(fields[2], where)
+    if not 0 <= number < 256:
+        raise FormatError(f"{where}: found {number:#x}, expected 8 bits", "choose a number below 0x100")
+    return (_keyword(fields[0], _TYPES, f"{where}: type"), fields[1].lower()), number
+
+
 def parse_number(text: str) -> int | None:
     """A number in any base of Python's, with `K` or `M` behind; `None` if it is none."""
     text = text.strip().lower()
@@ -152,7 +168,7 @@ def _of_the_project(row: _Row, around: CsvContext, where: str, *, has_size: bool
 
 def _known(value: int | None, what: str, where: str) -> int:
     if value is None:
-        raise FormatError(f"{where}: {what} is not known", "give it with the chip or as an option")
+        raise FormatError(f"{where}: {what} is not known", "give --chip or the offset itself")
     return value
 
 

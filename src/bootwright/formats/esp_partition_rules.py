@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from bootwright.finding import Finding, failed, passed, warned
 from bootwright.formats.esp_partitions import (
     APP_ALIGNMENT,
+    LABEL_SIZE,
     SECTOR_SIZE,
     SUBTYPES,
     TABLE_OFFSET,
@@ -44,7 +45,7 @@ def verify_partitions(
     64 KiB.
     """
     complaints = [
-        *_check_md5(table, subject),
+        *check_md5(table, subject),
         *(finding for partition in table for finding in _check_alignment(partition, secure_boot)),
         *(finding for partition in table for finding in _check_kind(partition)),
         *(finding for partition in table for finding in _check_name(partition)),
@@ -59,7 +60,8 @@ def verify_partitions(
     return (passed("partition.rules", subject, f"{len(table.partitions)} partitions keep all rules"),)
 
 
-def _check_md5(table: PartitionTable, subject: str) -> Iterator[Finding]:
+def check_md5(table: PartitionTable, subject: str) -> Iterator[Finding]:
+    """What is wrong with the MD5 of a table, if anything."""
     if table.md5 is None:
         why = "the table carries no MD5, so that a flipped bit goes unseen"
         yield warned("partition.md5.missing", subject, why, "make the table with its MD5")
@@ -79,7 +81,7 @@ def _check_alignment(partition: Partition, secure_boot: int | None) -> Iterator[
         why = f"the size {partition.size:#x} is no multiple of {unit:#x}"
         yield failed("partition.size.aligned", partition.name, why, "round the size up")
     if partition.size == 0:
-        yield failed("partition.size.zero", partition.name, "the size is 0", "give it a size")
+        yield warned("partition.size.zero", partition.name, "the size is 0", "give it a size")
 
 
 def _check_kind(partition: Partition) -> Iterator[Finding]:
@@ -105,6 +107,9 @@ def _check_name(partition: Partition) -> Iterator[Finding]:
     if partition.flags & ~_KNOWN_FLAGS:
         why = f"the flags {partition.flags:#x} hold bits that no version of ESP-IDF names"
         yield warned("partition.flags", partition.name, why, "the table is of a newer format, or damaged")
+    if len(partition.label) > LABEL_SIZE:
+        why = f"the name has {len(partition.label)} bytes, the table keeps {partition.label[:LABEL_SIZE]!r}"
+        yield warned("partition.name.cut", partition.name, why, f"shorten it to {LABEL_SIZE} bytes")
     types = {type_.name.lower(): int(type_) for type_ in PartitionType}
     means = [
         (type_, value) for type_, names in SUBTYPES.items() for name, value in names.items() if name == partition.name
@@ -118,8 +123,9 @@ def _check_name(partition: Partition) -> Iterator[Finding]:
 
 
 def _check_names(table: PartitionTable) -> Iterator[Finding]:
-    for name, count in Counter(partition.name for partition in table).items():
+    for label, count in Counter(partition.label[:LABEL_SIZE] for partition in table).items():
         if count > 1:
+            name = label.rstrip(b"\0").decode("utf-8", "replace")
             why = f"{count} partitions have this name, expected one"
             yield failed("partition.name.duplicate", name, why, "name them apart")
 

@@ -21,6 +21,7 @@ TABLE_SIZE = 0x1000  #: of flash, one sector
 BINARY_SIZE = 0xC00  #: of the file; the rest of the sector was for a signature
 SECTOR_SIZE = 0x1000
 APP_ALIGNMENT = 0x10000
+LABEL_SIZE = 16
 
 
 class PartitionType(IntEnum):
@@ -101,7 +102,7 @@ class Md5Entry(Record):
 class Partition:
     """One partition; addresses and sizes in bytes of flash."""
 
-    label: bytes  #: 16 bytes, filled with zeros
+    label: bytes  #: 16 bytes, filled with zeros; more where a text gave more, of which the table keeps 16
     type: int
     subtype: int
     offset: int
@@ -145,7 +146,7 @@ class Partition:
             subtype=self.subtype,
             pos_offset=self.offset,
             pos_size=self.size,
-            label=self.label,
+            label=self.label[:LABEL_SIZE],
             flags=self.flags,
         )
 
@@ -214,15 +215,10 @@ class PartitionTable:
 
 
 def make_partition(name: str, type_: int, subtype: int, offset: int, size: int, flags: int = 0) -> Partition:
-    """A partition with this name.
-
-    Raises:
-        FormatError: the name takes more than 16 bytes.
-    """
-    label = name.encode()
-    if len(label) > 16:
-        raise FormatError(f"partition {name!r}: found a name of {len(label)} bytes, expected at most 16", "shorten it")
-    return Partition(label=label.ljust(16, b"\0"), type=type_, subtype=subtype, offset=offset, size=size, flags=flags)
+    """A partition with this name; of a longer one the binary table keeps 16 bytes."""
+    return Partition(
+        label=name.encode().ljust(LABEL_SIZE, b"\0"), type=type_, subtype=subtype, offset=offset, size=size, flags=flags
+    )
 
 
 def make_table(partitions: Sequence[Partition]) -> PartitionTable:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from bootwright.errors import RefusedError
-from bootwright.finding import Verdict
-from bootwright.formats.esp_partition_csv import CsvContext, decode_csv, format_csv, parse_csv
-from bootwright.formats.esp_partition_rules import verify_partitions
+from bootwright.errors import FormatError, RefusedError
+from bootwright.finding import Finding, Verdict
+from bootwright.formats.esp_partition_csv import CsvContext, decode_csv, parse_csv
+from bootwright.formats.esp_partition_rules import check_md5, verify_partitions
 from bootwright.formats.esp_partitions import (
     TABLE_OFFSET,
     Md5Entry,
@@ -22,8 +23,8 @@ from bootwright.host.files import read_bytes
 _BINARY = (PartitionEntry.MAGIC.to_bytes(2, "little"), Md5Entry.MAGIC.to_bytes(2, "little"), b"\xff\xff")
 
 
-def load_table(path: Path, *, table_offset: int = TABLE_OFFSET, bootloader_offset: int | None = None) -> PartitionTable:
-    """The table in a file; variables in a text are those of the environment.
+def load_table(path: Path, context: CsvContext | None = None) -> PartitionTable:
+    """The table in a file; variables in a text are those of the environment, beside what `context` says.
 
     Raises:
         FormatError: no such file, or no table in it.
@@ -31,23 +32,51 @@ def load_table(path: Path, *, table_offset: int = TABLE_OFFSET, bootloader_offse
     data = read_bytes(path, what="partition table", limit=1 << 20)
     if data.startswith(_BINARY):
         return PartitionTable.parse(data, where=str(path))
-    context = CsvContext(table_offset=table_offset, bootloader_offset=bootloader_offset, variables=os.environ)
-    return parse_csv(decode_csv(data, where=str(path)), context=context, where=str(path))
+    around = replace(context or CsvContext(), variables=os.environ)
+    return parse_csv(decode_csv(data, where=str(path)), context=around, where=str(path))
 
 
-def convert_table(
-    path: Path, *, table_offset: int = TABLE_OFFSET, bootloader_offset: int | None = None, with_md5: bool = True
-) -> bytes:
-    """A text table as binary, or a binary one as text.
+def is_binary(path: Path) -> bool:
+    """Whether the file holds the binary form.
 
     Raises:
-        FormatError: as `load_table`.
-        RefusedError: the text breaks a rule that ESP-IDF's build enforces.
+        FormatError: no such file.
     """
-    table = load_table(path, table_offset=table_offset, bootloader_offset=bootloader_offset)
-    if read_bytes(path).startswith(_BINARY):
-        return format_csv(table).encode()
-    for finding in verify_partitions(table, table_offset=table_offset):
+    return read_bytes(path, what="partition table", limit=1 << 20).startswith(_BINARY)
+
+
+def pack_table(
+    table: PartitionTable,
+    where: str,
+    *,
+    table_offset: int = TABLE_OFFSET,
+    flash_size: int | None = None,
+    secure_boot: int | None = None,
+    with_md5: bool = True,
+) -> tuple[bytes, tuple[Finding, ...]]:
+    """The binary form of a table, and what deserves attention in it.
+
+    Raises:
+        RefusedError: the table breaks a rule that ESP-IDF's build enforces.
+    """
+    findings = verify_partitions(
+        table, table_offset=table_offset, flash_size=flash_size, secure_boot=secure_boot, subject=where
+    )
+    for finding in findings:
         if finding.verdict is Verdict.FAIL:
-            raise RefusedError(f"{path}: partition {finding.subject}: {finding.because}", finding.next)
-    return (table if with_md5 else without_md5(table)).pack()
+            subject = where if finding.subject == where else f"{where}: partition {finding.subject}"
+            raise RefusedError(f"{subject}: {finding.because}", finding.next)
+    return (table if with_md5 else without_md5(table)).pack(), findings
+
+
+def refuse_damaged(table: PartitionTable, where: str) -> tuple[Finding, ...]:
+    """What deserves attention in the MD5 of a binary table.
+
+    Raises:
+        FormatError: the MD5 is not that of the entries.
+    """
+    findings = tuple(check_md5(table, where))
+    for finding in findings:
+        if finding.verdict is Verdict.FAIL:
+            raise FormatError(f"{where}: {finding.because}", "read the table again; a bit of it has flipped")
+    return findings
