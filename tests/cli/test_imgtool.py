@@ -84,6 +84,69 @@ def test_what_goes_wrong_later_is_said_on_stderr_and_done(folder: Path) -> None:
     assert "has no effect without --fix-sig" in idle.err
 
 
+@pytest.mark.parametrize("key_type", [KeyType.ED25519, KeyType.ECDSA_P384])
+def test_keys_that_cannot_encrypt_are_taken_as_imgtool_takes_them_with_a_warning(
+    folder: Path, key_type: KeyType
+) -> None:
+    (folder / "e.pub").write_bytes(key_of(key_type).public.pem)
+    done = imgtool(f"{BASE} -E e.pub app.bin out.bin")
+    assert (done.code, "nobody can decrypt this" in done.err) == (0, True)
+    made = Image.parse((folder / "out.bin").read_bytes())
+    assert [tlv.type for tlv in made.unprotected] == [TlvType.SHA256]
+    assert made.payload != (folder / "app.bin").read_bytes()
+
+
+def test_a_header_below_address_zero_is_written_as_imgtool_writes_it_with_a_warning(folder: Path) -> None:
+    from bootwright.formats.hexfile import pack_hex
+
+    (folder / "low.hex").write_bytes(pack_hex([(0x10, b"app")]))
+    done = imgtool(f"{BASE} low.hex out.hex")
+    assert (done.code, "as if at 0xfff0" in done.err) == (0, True)
+    assert (folder / "out.hex").read_text().startswith(":10FFF0003DB8F396")
+    (folder / "low.hex").write_bytes(pack_hex([(0x10, b"app"), (0x10000, b"far")]))
+    assert imgtool(f"{BASE} low.hex far.hex").code == 1
+
+
+def test_a_key_file_with_both_halves_signs(folder: Path) -> None:
+    private, public = key_of(KeyType.ECDSA_P256).pem(), key_of(KeyType.ECDSA_P256).public.pem
+    for content in (private + public, public + private):
+        (folder / "both.pem").write_bytes(content)
+        assert imgtool(f"{BASE} -k both.pem app.bin out.bin").code == 0
+
+
+LINES = [
+    "-k key.pem -v 1.2.3+4 -H 0x20 -S 0x20000 --pad-header app.bin out.bin",
+    "--key=key.pem --version=1 --header-size=32 --slot-size=0x8000 --align=4 app.bin out.bin --max-sectors=7",
+    "-v 1 -H 32 -S 4096 --custom-tlv 0xa0 x --custom-tlv 0xa1 0x01 -d (1,2.3) -s AUTO --pad-header -c app.bin out.bin",
+    "-v 1 -v 2 -H 32 -S -1 -e big -R 0 -x 0x10 --sha 512 app.bin out.bin",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_plain_line_is_read_as_click_reads_it(line: str) -> None:
+    import click
+
+    from bootwright.cli.dropin.imgtool_click import sign
+    from bootwright.cli.dropin.imgtool_options import read_line
+
+    words = line.split()
+    assert read_line(words) == sign.make_context("sign", list(words), parent=click.Context(sign)).params
+
+
+NOT_PLAIN = [
+    *("", "-h", "--bogus x y", "-v 1 -H 32 -S", "-v 1 -H 32 -S 1 one", "-v 1 -H 32 -S 1 a b c", "-H 32 -S 1 a b"),
+    *("-v x -H 32 -S 1 a b", "-v1 -H 32 -S 1 a b", "-v 1 -H 32 -S 1 --custom-tlv 1", "-v 1 -H 32 -S 1 --pad=1 a b"),
+    *("-v 1 -H 32 -S 1 --align 3 a b", "-v 1 -H 32 -S 1 -M 0x10 a b", "-v 1 -H 32 -S 1 -- a b"),
+]
+
+
+@pytest.mark.parametrize("line", NOT_PLAIN)
+def test_what_is_no_plain_line_is_left_to_click(line: str) -> None:
+    from bootwright.cli.dropin.imgtool_options import read_line
+
+    assert read_line(line.split()) is None
+
+
 def test_a_fixed_signature_of_something_else_is_warned_of(folder: Path) -> None:
     import base64
 
@@ -146,7 +209,7 @@ BASE = "sign -v 1.2.3 -H 32 -S 0x20000 --pad-header"
         (f"{BASE} app.bin out.hex", 2, "No address exists in input file"),
         (f"{BASE} -k missing.pem app.bin out.bin", 1, "Key file not found (missing.pem)"),
         (f"{BASE} -k key.pub app.bin out.bin", 2, "Cannot sign with a public-only PEM"),
-        (f"{BASE} -k x.pem app.bin out.bin", 1, "found x25519"),
+        (f"{BASE} -k x.pem app.bin out.bin", 1, "an x25519 key cannot sign"),
         (f"{BASE} -k key.pem -E x.pem app.bin out.bin", 2, "must use the same type of key"),
         (f"{BASE} -k key.pem --sha 512 app.bin out.bin", 2, "can not be used with --sha 512"),
         (f"{BASE} -k key.pem --pure app.bin out.bin", 2, "Could not find allowed hash algorithms"),
@@ -170,7 +233,12 @@ BASE = "sign -v 1.2.3 -H 32 -S 0x20000 --pad-header"
         (f"{BASE} -k key.pem --fix-sig app.bin --fix-sig-pubkey key.pub app.bin out.bin", 2, "at the same time"),
         (f"{BASE} --fix-sig app.bin --fix-sig-pubkey x.pub app.bin out.bin", 2, "Could not find allowed hash"),
         (f"{BASE} --hmac-sha 512 -E key.pub app.bin out.bin", 2, "Currently only ECIES-X25519 supports HMAC-SHA512"),
-        (f"{BASE} -E e.pub app.bin out.bin", 1, "found ed25519, expected rsa-2048"),
+        (f"{BASE} --fix-sig bad.b64 --fix-sig-pubkey key.pub app.bin out.bin", 1, "expected a signature in base64"),
+        (f"{BASE} -v 256 --custom-tlv 0x10 x app.bin out.bin", 2, "conflicts with predefined TLV"),
+        (f"{BASE} -v 256 --custom-tlv 0x9f x app.bin out.bin", 1, "found 256, expected 0..255"),
+        (f"{BASE} --sig-out sig app.bin out.bin", 1, "the image was not signed"),
+        (f"{BASE} -k key.pem --sig-out no/sig app.bin out.bin", 1, "expected a directory to write sig to"),
+        (f"{BASE} -x 0xfffffff0 app.bin out.hex", 1, "expected it to end at 0x100000000"),
         ("getpub -k key.pem -e pem -l c", 2, "Please use only one of"),
         ("getpub -k key.pem -e raw --name-suffix x", 2, "only meaningful for lang-c / lang-rust"),
         ("getpub -k key.pem --name-suffix a-b", 2, "must contain only [A-Za-z0-9_]"),
@@ -184,6 +252,7 @@ BASE = "sign -v 1.2.3 -H 32 -S 0x20000 --pad-header"
 )
 def test_each_refusal_has_imgtools_exit_code_and_words(folder: Path, line: str, code: int, sentence: str) -> None:
     (folder / "key.pub").write_bytes(key_of(KeyType.ECDSA_P256).public.pem)
+    (folder / "bad.b64").write_bytes(b"not base64")
     for name, key_type in (("x", KeyType.X25519), ("e", KeyType.ED25519), ("p192", KeyType.ECDSA_P192)):
         (folder / f"{name}.pem").write_bytes(key_of(key_type).pem())
         (folder / f"{name}.pub").write_bytes(key_of(key_type).public.pem)

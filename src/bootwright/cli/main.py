@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "smp": ("smp", "smp", "Talk to MCUboot's serial recovery, or to an application's SMP server."),
     "neighbour": ("neighbour", "neighbour", "Serve a virtual board with another MCUboot, to be updated."),
     "trace": ("trace", "trace", "Play traces of the real bootloader on the model, or record new ones."),
-    "imgtool": ("dropin.imgtool", "command", "imgtool's own command line, verbatim."),
+    "imgtool": ("dropin.imgtool_click", "command", "imgtool's own command line, verbatim."),
     "espsecure": ("dropin.espsecure", "command", "espsecure's command line, verbatim."),
     "esptool": ("dropin.esptool", "command", "The installed esptool, its command lines in any order."),
     "espefuse": ("dropin.espefuse", "command", "The installed espefuse, its command lines in any order."),

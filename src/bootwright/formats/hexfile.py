@@ -21,12 +21,13 @@ def parse_hex(text: bytes, *, where: str = "hex file") -> tuple[Segment, ...]:
     """Read all data records up to the end-of-file record; adjoining ones are joined. Start addresses are dropped.
 
     Raises:
-        FormatError: a line is no record, its checksum or length is wrong, or two records hold the same address.
+        FormatError: a line is no record, its checksum or length is wrong, two records hold the same address, or there
+            are two start addresses.
     """
     segments: list[tuple[int, bytearray]] = []
     base = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        record = line.strip()
+    started = False
+    for number, record in enumerate(text.splitlines(), 1):
         if not record:
             continue
         kind, address, data = _record(record, f"{where}, line {number}")
@@ -40,6 +41,10 @@ def parse_hex(text: bytes, *, where: str = "hex file") -> tuple[Segment, ...]:
             break
         elif kind in (_SEGMENT, _LINEAR):
             base = int.from_bytes(data, "big") << (4 if kind == _SEGMENT else 16)
+        elif started:
+            raise FormatError(f"{where}, line {number}: found a second start address, expected one")
+        else:
+            started = True
     return _joined(segments, where)
 
 
@@ -47,10 +52,17 @@ def pack_hex(segments: Iterable[Segment]) -> bytes:
     """Write data records in address order and the end-of-file record; adjoining segments share records.
 
     Raises:
-        FormatError: two segments hold the same address.
+        FormatError: two segments hold the same address, or one lies beyond what 32 bits can address.
     """
     ordered = _joined([(address, bytearray(data)) for address, data in segments], "segments")
-    far = bool(ordered) and max(address + len(data) for address, data in ordered) > 0x10000
+    end = ordered[-1][0] + len(ordered[-1][1]) if ordered else 0
+    if end > 1 << 32:
+        raise FormatError(
+            f"Intel HEX: found data up to {end:#x}, expected it to end at {1 << 32:#x}", "choose a lower address"
+        )
+    far = end > 0x10000
+    if far and ordered[0][0] < 0:
+        raise FormatError(f"Intel HEX: found data at address {ordered[0][0]}, expected addresses from 0")
     lines: list[bytes] = []
     high = -1
     for address, data in ordered:
@@ -104,8 +116,8 @@ def _record(line: bytes, where: str) -> tuple[int, int, bytes]:
 def _joined(segments: list[tuple[int, bytearray]], where: str) -> tuple[Segment, ...]:
     joined: list[tuple[int, bytearray]] = []
     for address, data in sorted(segments, key=lambda segment: segment[0]):
-        end = joined[-1][0] + len(joined[-1][1]) if joined else -1
-        if address < end:
+        end = joined[-1][0] + len(joined[-1][1]) if joined else None
+        if end is not None and address < end:
             raise FormatError(f"{where}: found two records for address {address:#x}, expected one")
         if address == end:
             joined[-1][1].extend(data)

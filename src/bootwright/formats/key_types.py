@@ -69,12 +69,15 @@ def type_of(native: Any, where: str) -> KeyType:
 def signature_scheme(key_type: KeyType) -> tuple[Any, ...]:
     """The arguments of `cryptography`'s sign and verify for a message that is hashed already."""
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, padding
     from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
     hashed = Prehashed(hashes.SHA384() if key_type.hash_name == "sha384" else hashes.SHA256())
     if key_type.is_rsa:
+        from cryptography.hazmat.primitives.asymmetric import padding
+
         return padding.PSS(padding.MGF1(hashes.SHA256()), PSS_SALT_SIZE), hashed
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     return (ec.ECDSA(hashed),)
 
 

@@ -8,8 +8,6 @@ a key is really used.
 from __future__ import annotations
 
 import hashlib
-from binascii import Error as BinasciiError
-from binascii import a2b_base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,11 +17,6 @@ from bootwright.formats.key_types import KeyType as KeyType
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-
-#: Ed25519 has one DER form each: these bytes and 32 of key (RFC 8410). Reading the commonest keys without
-#: `cryptography`'s general reader saves a twentieth of a whole signing process.
-_ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
-_ED25519_SPKI = bytes.fromhex("302a300506032b6570032100")
 
 
 class PasswordError(TrustError):
@@ -93,13 +86,9 @@ class PublicKey:
 
     def native(self) -> Any:
         """The key as `cryptography` holds it."""
-        if self.key_type is KeyType.ED25519:
-            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        from bootwright.formats.key_der import native_public
 
-            return Ed25519PublicKey.from_public_bytes(self.der[-32:])
-        from cryptography.hazmat.primitives.serialization import load_der_public_key
-
-        return load_der_public_key(self.der)
+        return native_public(self.key_type, self.der)
 
     def encrypt_oaep(self, plaintext: bytes) -> bytes:
         """RSAES-OAEP with SHA-256 and no label."""
@@ -235,8 +224,11 @@ def load_private_key(pem: bytes, *, password: bytes | None = None, where: str = 
         PasswordError: the key is encrypted and the password is missing or wrong.
         FormatError: no private key, or one of a kind that MCUboot does not know.
     """
-    if (plain := _plain_ed25519(pem)) is not None:
-        return plain
+    from bootwright.formats.key_der import plain_private
+
+    if (plain := plain_private(pem)) is not None:
+        key_type, der, native = plain
+        return PrivateKey(key_type, PublicKey(key_type, der), native)
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
@@ -266,6 +258,10 @@ def load_public_key(pem_or_der: bytes, *, where: str = "") -> PublicKey:
         FormatError: no key, or one of a kind that MCUboot does not know.
         PasswordError: an encrypted private key.
     """
+    from bootwright.formats.key_der import plain_public
+
+    if (plain := plain_public(pem_or_der)) is not None:
+        return PublicKey(*plain)
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
@@ -283,25 +279,6 @@ def load_public_key(pem_or_der: bytes, *, where: str = "") -> PublicKey:
                 f"{at}: found {_what_is(pem_or_der)}, expected a public key in PEM or DER", error.hint
             ) from None
         raise
-
-
-def _plain_ed25519(data: bytes) -> PrivateKey | None:
-    """An unencrypted Ed25519 key as `openssl` and imgtool write it; None for anything else."""
-    if _is_pem(data):
-        lines = data.split()
-        if lines[:3] != [b"-----BEGIN", b"PRIVATE", b"KEY-----"] or lines[-3:-1] != [b"-----END", b"PRIVATE"]:
-            return None
-        try:
-            data = a2b_base64(b"".join(lines[3:-3]))
-        except BinasciiError:
-            return None
-    if len(data) != 48 or not data.startswith(_ED25519_PKCS8):
-        return None
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    native = Ed25519PrivateKey.from_private_bytes(data[-32:])
-    public = PublicKey(KeyType.ED25519, _ED25519_SPKI + native.public_key().public_bytes_raw())
-    return PrivateKey(KeyType.ED25519, public, native)
 
 
 def _private(native: PrivateKeyTypes, where: str = "the key") -> PrivateKey:

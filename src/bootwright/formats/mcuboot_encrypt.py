@@ -61,6 +61,7 @@ class Encryption:
     ephemeral: PrivateKey | None = None  #: the sender's half of ECIES
     hmac_name: str = "sha256"  #: HMAC and HKDF of ECIES; sha512 goes with X25519 only
     clear: bool = False  #: leave the payload plain, for an image that is put into the primary slot by wire
+    keyless: bool = False  #: put the image key nowhere, as imgtool does with kinds of key that cannot encrypt
 
     @property
     def flag(self) -> ImageFlags:
@@ -105,6 +106,8 @@ def new_encryption(
 def tlv_size(encryption: Encryption) -> int:
     """Bytes of the TLV's data, known before it is made."""
     recipient, size = encryption.recipient, len(encryption.key)
+    if encryption.keyless:
+        return 0
     if isinstance(recipient, WrappingKey):
         return size + 8
     if recipient.key_type.is_rsa:

@@ -87,7 +87,8 @@ def tlv_name(type_: int) -> str:
         return "VENDOR" if VENDOR_TLV_MIN <= type_ <= VENDOR_TLV_MAX else "UNKNOWN"
 
 
-_VERSION = re.compile(r"(0|[1-9]\d*)(?:\.(0|[1-9]\d*)(?:\.(0|[1-9]\d*)(?:\+(0|[1-9]\d*))?)?)?")
+#: `major.minor.revision+build`, later parts optional, none with a leading zero
+VERSION_TEXT = re.compile(r"(0|[1-9]\d*)(?:\.(0|[1-9]\d*)(?:\.(0|[1-9]\d*)(?:\+(0|[1-9]\d*))?)?)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class ImageVersion(Record):
         Raises:
             FormatError: another shape, or a part that does not fit its field.
         """
-        match = _VERSION.fullmatch(text)
+        match = VERSION_TEXT.fullmatch(text)
         if match is None:
             raise FormatError(
                 f"version: found {text!r}, expected major[.minor[.revision[+build]]] without leading zeros",

@@ -199,13 +199,15 @@ def accepts(draft: Draft, public: PublicKey, signature: bytes) -> bool:
     return public.verify_digest(signature, draft.digest)
 
 
-def draft_image(payload: bytes, options: SignOptions, public: PublicKey | None) -> Draft:
-    """Settle everything that is hashed. The public key decides the hash and, in a boot record, the signer id.
+def draft_image(
+    payload: bytes, options: SignOptions, public: PublicKey | None, *, hash_name: str | None = None
+) -> Draft:
+    """Settle everything that is hashed. The public key decides the hash, unless `hash_name` does, and the signer id.
 
     Raises:
         FormatError: options that contradict each other, the key or the input.
     """
-    hash_name = image_hash(options, public)
+    hash_name = hash_name or image_hash(options, public)
     body = _body(payload, options)
     if options.encryption is not None:
         from bootwright.formats.mcuboot_encrypt import filling
@@ -385,7 +387,7 @@ def _unprotected(draft: Draft, public: PublicKey | None, signature: bytes | None
         if options.pad_sig:
             signature = signature.ljust(PADDED_SIGNATURE.get(public.key_type, 0), b"\x00")
         tlvs.append(own_tlv(SIGNATURE_TLVS[public.key_type], signature))
-    if options.encryption is not None:
+    if options.encryption is not None and not options.encryption.keyless:
         from bootwright.formats.mcuboot_encrypt import wrap
 
         tlvs.append(wrap(options.encryption))

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from bootwright.cli.dropin.imgtool import FOLLOWS, Failure, is_hex, warn
-from bootwright.cli.dropin.imgtool_keys import load_key, public_of
+from bootwright.cli.dropin.imgtool_load import load_key, public_of
 from bootwright.formats.hexfile import flatten, parse_hex
 from bootwright.formats.keys import KeyType, PrivateKey, PublicKey
 from bootwright.formats.mcuboot_image import (
