@@ -43,6 +43,7 @@ EXAMPLES: dict[str, Sequence[BurnPlan]] = {
     "encryption-off": [
         burning(chip("esp32s3", XTS, SPI_BOOT_CRYPT_CNT=1), SPI_BOOT_CRYPT_CNT=3),
         burning(chip("esp32", FE32, FLASH_CRYPT_CNT=1, FLASH_CRYPT_CONFIG=15), FLASH_CRYPT_CNT=3),
+        burning(chip("esp32s3", XTS), SPI_BOOT_CRYPT_CNT=3),
     ],
     "no-flash-key": [
         burning(chip("esp32c3"), SPI_BOOT_CRYPT_CNT=7),

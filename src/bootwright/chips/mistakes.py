@@ -96,11 +96,13 @@ def _cannot_clear(plan: BurnPlan) -> Iterator[tuple[str, str]]:
 
 
 def _switched_off(plan: BurnPlan) -> Iterator[tuple[str, str]]:
-    """esp32.com p=152118, esp-idf#13745."""
-    if encryption_on(plan.before) and not encryption_on(plan.after):
-        name = plan.after.chip.flash_encryption.counter_field
-        old, new = (state.true_number(name) for state in (plan.before, plan.after))
-        yield name, f"{old:#b} → {new:#b} has an even number of set bits: flash encryption goes off, nothing boots"
+    """esp32.com p=152118, esp-idf#13745; burned in one go from 0 it is the same end."""
+    name = plan.after.chip.flash_encryption.counter_field
+    old, new = (state.true_number(name) for state in (plan.before, plan.after))
+    if old == new or encryption_on(plan.after):
+        return
+    then = "goes off, nothing boots" if encryption_on(plan.before) else "stays off, and the bits are spent"
+    yield name, f"{old:#b} → {new:#b} has an even number of set bits: flash encryption {then}"
 
 
 def _counter_without_key(efuses: Efuses) -> Iterator[tuple[str, str]]:
