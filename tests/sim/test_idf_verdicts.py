@@ -28,7 +28,9 @@ from tests.support.idf_scene import (
 from tests.support.keys import key_of
 
 from bootwright.chips.chip import load_chip
+from bootwright.errors import NotModelledError
 from bootwright.finding import Verdict
+from bootwright.flash import Erase
 from bootwright.formats.esp_image import EspImageHeader, Segment, make_bootloader_image, make_image
 from bootwright.formats.esp_otadata import OtaSelectEntry, OtaState, erased_otadata, sequence_crc
 from bootwright.formats.esp_partitions import make_partition, make_table
@@ -234,8 +236,8 @@ def test_a_secure_version_beyond_the_field_is_not_burned() -> None:
 
 
 def test_a_partition_of_a_type_of_ones_own_is_encrypted_when_flagged() -> None:
-    own = make_partition("mine", 0x40, 0, 0x310000, 0x1000)
-    flagged = make_partition("secret", 0x40, 1, 0x311000, 0x1000)
+    own = make_partition("mine", 0x40, 1, 0x310000, 0x1000)
+    flagged = make_partition("secret", 0x40, 0, 0x311000, 0x1000)
     table = make_table([*WHOLE, own, replace(flagged, flags=1)])
     it = scene(ENCRYPTION, table=table.pack())
     for at in (0x310000, 0x311000):
@@ -244,3 +246,50 @@ def test_a_partition_of_a_type_of_ones_own_is_encrypted_when_flagged() -> None:
     assert it.machine.flash.read(0x310000, 8) == b"words of"
     assert it.machine.flash.read(0x311000, 8) != b"words of"
     assert it.machine.view().read(0x311000, 8) == b"words of"
+
+
+def test_other_bootloaders_and_tables_are_encrypted_when_they_are_valid_in_plaintext() -> None:
+    more = [
+        make_partition("primary", 2, 0, 0x0, 0x8000),
+        make_partition("spare", 2, 1, 0x310000, 0x8000),
+        make_partition("empty", 2, 2, 0x318000, 0x8000),
+        make_partition("table", 3, 1, 0x320000, 0x1000),
+        make_partition("no_table", 3, 1, 0x321000, 0x1000),
+        make_partition("tee", 1, 0x90, 0x322000, 0x2000),
+    ]
+    it = scene(ENCRYPTION, table=make_table([*WHOLE, *more]).pack())
+    it.machine.flash.load(0x310000, make_bootloader_image(5, size=0x5000))
+    it.machine.flash.load(0x320000, WHOLE.pack())
+    for at in (0x318000, 0x321000, 0x322000):
+        it.machine.flash.load(at, b"neither of them, sixteen bytes..")
+    report = it.boot()
+    assert report.booted
+    view = it.machine.view()
+    assert view.read(0x310000, 1) == b"\xe9"
+    assert view.read(0x320000, 2) == b"\xaa\x50"
+    assert view.read(0x322000, 8) == b"neither "
+    assert [it.machine.flash.read(at, 8) for at in (0x318000, 0x321000)] == [b"neither "] * 2
+    erased = [op.address for op in report.flash_ops if isinstance(op, Erase)]
+    assert erased.count(0) == 1
+
+
+def test_nvs_with_the_flag_is_encrypted_as_the_code_has_it() -> None:
+    table = make_table([replace(p, flags=1) if p.name == "nvs" else p for p in WHOLE])
+    it = scene(ENCRYPTION, table=table.pack())
+    it.machine.flash.load(NVS, b"a page of nvs...")
+    assert it.boot().booted
+    assert it.machine.view().read(NVS, 6) == b"a page"
+
+
+def test_a_key_of_the_key_manager_is_not_modelled() -> None:
+    it = scene(ENCRYPTION, {"CONFIG_SECURE_FLASH_ENCRYPTION_KEY_SOURCE_KEY_MGR": "y"}, chip="esp32c5")
+    with pytest.raises(NotModelledError, match="Key Manager"):
+        it.boot()
+
+
+def test_secure_boot_v1_knows_no_repeated_coding() -> None:
+    it = scene(V1, chip="esp32", signed="v1")
+    it.machine.efuses = it.machine.efuses.burn_fields({"CODING_SCHEME": 2}).latched()
+    report = it.boot()
+    assert report.failure is not None
+    assert report.failure.code == "idf.secure_boot_v1.coding"

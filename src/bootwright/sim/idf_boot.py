@@ -9,14 +9,21 @@ components/bootloader_support/src/bootloader_utility.c, secure_boot_v1/secure_bo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bootwright.errors import NotModelledError
 from bootwright.finding import Finding, passed, warned
 from bootwright.flash import SECTOR_SIZE, Area
 from bootwright.formats.bootloader_conf import BootloaderConf
-from bootwright.formats.esp_partitions import SUBTYPES, TABLE_OFFSET, Partition, PartitionType
+from bootwright.formats.esp_partitions import (
+    BINARY_SIZE,
+    SUBTYPES,
+    TABLE_OFFSET,
+    Partition,
+    PartitionFlags,
+    PartitionType,
+)
 from bootwright.formats.keys import PublicKey
 from bootwright.sim.board import Board, Ended, Outcome, Steps
 from bootwright.sim.flash_encryption_stage import (
@@ -27,9 +34,15 @@ from bootwright.sim.flash_encryption_stage import (
     raise_counter,
 )
 from bootwright.sim.idf_efuse import EfuseWriter, Err
-from bootwright.sim.idf_image import VerifiedImage, check_own_header, verify_app, verify_bootloader
+from bootwright.sim.idf_image import (
+    VerifiedImage,
+    check_own_header,
+    verify_app,
+    verify_bootloader,
+    verify_other_bootloader,
+)
 from bootwright.sim.idf_ota import choose_app, note_chosen, passes_anti_rollback
-from bootwright.sim.idf_partitions import FACTORY, BootState, load_table
+from bootwright.sim.idf_partitions import FACTORY, BootState, load_table, verify_table
 from bootwright.sim.idf_v1 import enable_v1, generate_digest_v1
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.secure_boot_stage import enable_secure_boot, stage_secure_boot
@@ -166,6 +179,7 @@ def _encrypt(run: Run, state: BootState) -> Steps[bool]:
     was_on = encryption_state(run)
     if not was_on:
         check_encryption_wanted(run)
+        _refuse_key_manager(run)
         yield from prepare_key(run)
     if run.writer.in_batch and (yield from run.writer.commit()) is not Err.OK:
         raise halted("idf.together.burn", "eFuses", "the eFuses do not read back as asked for", "look for WR_DIS")
@@ -173,6 +187,15 @@ def _encrypt(run: Run, state: BootState) -> Steps[bool]:
         yield from _encrypt_contents(run, state)
         yield from raise_counter(run)
     return was_on
+
+
+def _refuse_key_manager(run: Run) -> None:
+    option = "CONFIG_SECURE_FLASH_ENCRYPTION_KEY_SOURCE_KEY_MGR"
+    if run.has(option):
+        raise NotModelledError(
+            f"{run.conf.where}: {option} is set: the flash key would come from the Key Manager",
+            "only keys in eFuse blocks are modelled; set CONFIG_SECURE_FLASH_ENCRYPTION_KEY_SOURCE_EFUSES",
+        )
 
 
 def _encrypt_contents(run: Run, state: BootState) -> Steps[None]:
@@ -191,19 +214,32 @@ def _encrypt_contents(run: Run, state: BootState) -> Steps[None]:
 
 
 def _size_to_encrypt(run: Run, partition: Partition) -> Steps[int]:
-    """0 for what stays in plaintext: data without the flag, and application partitions without a valid image."""
-    if partition.type == PartitionType.DATA:
-        return partition.size if partition.is_encrypted else 0
-    if partition.type != PartitionType.APP:
-        return partition.size if partition.flags & 1 and partition.subtype != _PRIMARY else 0
+    """`encrypt_partition`: 0 for what stays in plaintext, which is data without the flag and what is not valid."""
+    area = Area(partition.name, partition.offset, partition.size)
+    if partition.type == PartitionType.DATA and partition.subtype in _ALWAYS_ENCRYPTED:
+        return partition.size
+    if partition.type not in (PartitionType.APP, PartitionType.BOOTLOADER, PartitionType.PARTITION_TABLE):
+        return partition.size if partition.flags & PartitionFlags.ENCRYPTED else 0
+    if partition.type != PartitionType.APP and partition.subtype == _PRIMARY:
+        return 0  # encrypted already, whatever the table says of it
     try:
-        image = yield from verify_app(run, Area(partition.name, partition.offset, partition.size))
+        if partition.type == PartitionType.PARTITION_TABLE:
+            verify_table(run, run.board.raw_flash.read(area.address, min(area.size, BINARY_SIZE)), area.address)
+            return partition.size
+        image = yield from _VERIFY[partition.type](run, area)
     except HaltedError as error:
-        because = f"{partition.name} holds no valid plaintext image and is not encrypted: {error.finding.because}"
+        because = f"{partition.name} holds nothing valid in plaintext and is not encrypted: {error.finding.because}"
         run.findings.append(warned("idf.encrypt.skipped", partition.name, because, "flash it encrypted later"))
         return 0
-    return image.length if run.has("CONFIG_SECURE_FLASH_ENCRYPT_ONLY_IMAGE_LEN_IN_APP_PART") else partition.size
+    only = run.has("CONFIG_SECURE_FLASH_ENCRYPT_ONLY_IMAGE_LEN_IN_APP_PART")
+    return image.length if only and partition.type == PartitionType.APP else partition.size
 
 
+_VERIFY: Mapping[int, Callable[[Run, Area], Steps[VerifiedImage]]] = {
+    PartitionType.APP: verify_app,
+    PartitionType.BOOTLOADER: verify_other_bootloader,
+}
+#: data that is encrypted whatever its flag says
+_ALWAYS_ENCRYPTED = {SUBTYPES[PartitionType.DATA][name] for name in ("ota", "tee_ota", "nvs_keys")}
 _PRIMARY = SUBTYPES[PartitionType.BOOTLOADER]["primary"]
 _EFUSE = SUBTYPES[PartitionType.DATA]["efuse"]

@@ -94,6 +94,15 @@ def verify_bootloader(run: Run) -> Steps[VerifiedImage]:
     return (yield from _verify(run, asked))
 
 
+def verify_other_bootloader(run: Run, area: Area) -> Steps[VerifiedImage]:
+    """`esp_image_verify` for a bootloader in a partition, beside the one that runs.
+
+    Raises:
+        HaltedError: with the first check that fails.
+    """
+    return (yield from _verify(run, _Asked(area, "port.bootloader", is_bootloader=True)))
+
+
 def verify_app(run: Run, area: Area) -> Steps[VerifiedImage]:
     """`bootloader_load_image` for an application in a partition.
 

@@ -23,6 +23,13 @@ def generate_digest_v1(run: Run) -> Steps[None]:
         run.say("INF", "[secure_boot_v1] bootloader secure boot is already enabled. No need to generate digest.")
         return
     efuses = run.board.efuses
+    if efuses.coding(KEY_BLOCK) not in ("none", "3/4"):
+        raise halted(
+            "idf.secure_boot_v1.coding",
+            "CODING_SCHEME",
+            f"eFuse block {KEY_BLOCK} uses {efuses.coding(KEY_BLOCK)} coding, the bootloader knows none and 3/4",
+            "take another chip",
+        )
     image = yield from verify_bootloader(run)
     if is_frozen(efuses, KEY_BLOCK) or is_hidden(efuses, KEY_BLOCK) or not is_empty(efuses, KEY_BLOCK):
         run.say("WRN", "[secure_boot_v1] Using pre-loaded secure boot key in EFUSE block 2")
