@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -202,15 +203,53 @@ def test_boards_that_cannot_be_are_refused(tmp_path: Path) -> None:
     assert "is no way to serve a UART" in odd.exception.message
 
 
-def test_a_neighbour_can_be_made_and_served_as_a_chip_is(tmp_path: Path) -> None:
-    made = run_bootwright("chip", "new", "zephyr-neighbour", "stm", "--flash", "512KB", cwd=tmp_path)
-    assert made.code == 0, made.err
+@contextmanager
+def serving_stm(folder: Path) -> Iterator[dict[str, str]]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "bootwright", "chip", "serve", "stm", "--uart1", "tcp:0", "--udp", "0"]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-m", "bootwright", "chip", "serve", "stm", "--uart1", "pty", "--udp", "0"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        lines = [server.stdout.readline() for _ in range(2)]
-        server.terminate()
-        server.communicate(timeout=10)
-    assert lines[0].startswith("uart listening on socket://")
-    assert lines[1].startswith("udp listening on udp://")
+        try:
+            yield dict(server.stdout.readline().split(" listening on ") for _ in range(2))
+        finally:
+            server.terminate()
+            server.communicate(timeout=10)
+
+
+def chip(folder: Path, *words: str, code: int = 0) -> dict[str, Any]:
+    ran = run_bootwright("chip", *words, "--json", cwd=folder)
+    assert ran.code == code, ran.out + ran.err
+    found = json.loads(ran.out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_neighbour_is_made_served_and_switched_as_a_chip_is(tmp_path: Path) -> None:
+    image, key = files(tmp_path)
+    chip(tmp_path, "new", "zephyr-neighbour", "stm", "--key", key, "--image", image)
+    assert "stm.neighbour exists" in chip(tmp_path, "new", "zephyr-neighbour", "stm", code=7)["error"]["message"]
+    with serving_stm(tmp_path) as ports:
+        port = ports["uart1"].strip()
+        assert chip(tmp_path, "state", "stm")["doing"] == "application"
+        assert "Boot source" in chip(tmp_path, "console", "stm")["console"]
+        assert answer("os", "info", "-p", port)["info"]["server"] == "application"
+        assert chip(tmp_path, "gpio", "stm", "9=1")["doing"] == "recovery"
+        assert answer("os", "info", "-p", port)["info"]["server"] == "MCUboot serial recovery"
+        assert chip(tmp_path, "power", "stm", "off")["doing"] == "off"
+        assert chip(tmp_path, "gpio", "stm", "9=0")["pin"] == "free"
+        assert chip(tmp_path, "app", "stm", "none")["app"] == "none"
+        assert chip(tmp_path, "power", "stm", "on")["doing"] == "silent"
+        assert "has no strap" in chip(tmp_path, "strap", "stm", "normal", code=7)["error"]["message"]
+        assert "served by another process" in run_bootwright("chip", "serve", "stm", cwd=tmp_path).err
+    assert chip(tmp_path, "app", "stm", "smp")["app"] == "smp"
+    assert chip(tmp_path, "gpio", "stm", "9=1")["pin"] == "held"
+    assert "is not served" in chip(tmp_path, "power", "stm", "on", code=7)["error"]["message"]
+    with serving_stm(tmp_path):
+        assert chip(tmp_path, "state", "stm")["doing"] == "recovery"
+
+
+def test_only_a_neighbour_has_the_options_of_neighbours(tmp_path: Path) -> None:
+    wrong = run_bootwright("chip", "new", "esp32c3", "x", "--flash", "4MB", "--mode", "move", cwd=tmp_path)
+    assert (wrong.code, "--mode is no option for esp32c3" in wrong.err) == (2, True)
+    assert "Missing option '--flash'" in run_bootwright("chip", "new", "esp32c3", "x", cwd=tmp_path).err
+    assert run_bootwright("chip", "new", "zephyr-neighbour", "x", "--colour", "red", cwd=tmp_path).code == 2

@@ -189,7 +189,9 @@ def test_a_plain_image_on_a_board_with_encryption_is_left_alone() -> None:
 def test_a_board_is_kept_as_text() -> None:
     build = signed_build(images=2, slot_size=64 << 10, decryption=reader_key().pem())
     bench = Bench(build, primary=signed("1.0.0"))
-    build, flash = load(dump(bench.board), where="board")
+    bench.board.recovery_pin = True
+    build, flash, pin = load(dump(bench.board), where="board")
+    assert pin
     assert build == bench.board.build
     assert flash.snapshot() == bench.board.flash.snapshot()
 

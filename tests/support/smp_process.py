@@ -33,7 +33,7 @@ def board_process(folder: Path, *options: str, version: str = "1.0.0", recovery:
     """Make a board with an image and serve it until the end."""
     key, image, board = folder / "key.pem", folder / "first.bin", folder / "board.neighbour"
     key.write_bytes(board_key().public.pem)
-    making = ["neighbour", "new", str(board), "--key", str(key), *options]
+    making = ["neighbour", "new", str(board), "--force", "--key", str(key), *options]
     if version:
         image.write_bytes(signed(version))
         making += ["--image", str(image)]

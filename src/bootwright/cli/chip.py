@@ -15,8 +15,10 @@ from bootwright.finding import Answer
 _SIZES = {"K": 1 << 10, "M": 1 << 20}
 
 
-def flash_size_of(context: click.Context, parameter: click.Parameter, value: str) -> int:
+def flash_size_of(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     """A flash size as people write it: 4MB, 16M, 0x400000; flashes come in powers of two."""
+    if value is None:
+        return None
     text = value.upper().removesuffix("B").removesuffix("I")
     try:
         size = int(text[:-1], 0) * _SIZES[text[-1]] if text[-1:] in _SIZES else int(text, 0)
@@ -57,10 +59,10 @@ def chip() -> None:
     """A virtual chip: make one, serve it on a port, handle its switches."""
 
 
-@chip.command("new")
+@chip.command("new", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("model")
 @click.argument("name")
-@click.option("--flash", "flash_size", callback=flash_size_of, required=True, help="Size of its flash: 4MB, 16M.")
+@click.option("--flash", "flash_size", callback=flash_size_of, help="Size of its flash: 4MB, 16M.  [required]")
 @click.option("--mac", metavar="XX:XX:XX:XX:XX:XX", help="Its MAC address; otherwise one is drawn.")
 @click.option("--revision", metavar="MAJOR.MINOR", help="Its silicon revision; otherwise a current one.")
 @click.option("--force", is_flag=True, help="Replace an existing chip.")
@@ -70,7 +72,7 @@ def new_command(
     context: click.Context,
     model: str,
     name: str,
-    flash_size: int,
+    flash_size: int | None,
     mac: str | None,
     revision: str | None,
     force: bool,
@@ -78,13 +80,16 @@ def new_command(
 ) -> None:
     """Make the chip NAME, an ESP of this MODEL, in ./NAME.chip, strapped for download.
 
-    MODEL zephyr-neighbour makes a board with another MCUboot in ./NAME.neighbour, as `bootwright neighbour new` does.
+    MODEL zephyr-neighbour makes a board with another MCUboot in ./NAME.neighbour, of 512 KB unless said otherwise; it
+    takes the options of `bootwright neighbour new`.
     """
     if model == NEIGHBOUR:
-        from bootwright.cli.neighbour import new
-
-        board = _neighbour_file(name)
-        context.invoke(new, file=board, flash_size=flash_size, slot_size=_slot_size(flash_size), as_json=as_json)
+        options = [*context.args, *["--force"] * force, *["--json"] * as_json]
+        context.exit(_new_neighbour(name, flash_size or 512 << 10, options))
+    if context.args:
+        raise click.UsageError(f"{context.args[0]} is no option for {model}")
+    if flash_size is None:
+        raise click.UsageError("Missing option '--flash'.")
     from bootwright.chips.chip import load_chip
     from bootwright.sim.chip_file import chip_path, create_chip_file
     from bootwright.sim.factory import draw_mac, factory_efuses, parse_mac, parse_revision
@@ -96,6 +101,15 @@ def new_command(
     details = {"file": str(path), "chip": efuses.chip.name, "mac": address.hex(":"), "flash_size": flash_size}
     text = f"{path}: {efuses.chip.title} with {flash_size >> 10} KB of flash, MAC {address.hex(':')}"
     context.exit(show(Answer(command="chip new", details=details), as_json=as_json, text=text))
+
+
+def _new_neighbour(name: str, flash_size: int, options: list[str]) -> int:
+    from bootwright.cli.neighbour import new
+
+    sizes = ["--flash-size", str(flash_size), "--slot-size", str(_slot_size(flash_size))]
+    words = [str(_neighbour_file(name)), *sizes, *options]
+    code: int = new.main(words, prog_name=f"bootwright chip new {NEIGHBOUR}", standalone_mode=False)
+    return code
 
 
 @chip.command("serve")
@@ -136,8 +150,8 @@ def serve_command(
     if len(names) == 1 and not chip_path(names[0]).exists() and _neighbour_file(names[0]).exists():
         from bootwright.cli.neighbour import serve_board
 
-        ways = [wish for uart, wish in wishes.items() if wish is not None and uart != "udp"]
-        uarts = [kind if kind == "pty" else f"{kind}:{port}" for kind, port in ways]
+        ways = [(uart, wish) for uart, wish in wishes.items() if wish is not None and uart != "udp"]
+        uarts = [(uart, kind if kind == "pty" else f"{kind}:{port}") for uart, (kind, port) in ways]
         serve_board(_neighbour_file(names[0]), uarts, udp, recovery=False)
         return
     _serve(names, {uart: (wish[0], wish[1] or 0) for uart, wish in wishes.items() if wish is not None})
@@ -177,7 +191,12 @@ def _act(context: click.Context, name: str, verb: str, arguments: Mapping[str, o
     from bootwright.sim.bench import act_on_chip, describe
     from bootwright.sim.chip_file import chip_path
 
-    details = act_on_chip(chip_path(name), verb, arguments)
+    if not chip_path(name).exists() and _neighbour_file(name).exists():
+        from bootwright.host.neighbours import act_on_neighbour
+
+        details = act_on_neighbour(_neighbour_file(name), verb, arguments)
+    else:
+        details = act_on_chip(chip_path(name), verb, arguments)
     answer = Answer(command=f"chip {verb}", details=details)
     context.exit(show(answer, as_json=as_json, text=describe(verb, details)))
 

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.errors import FormatError
 from bootwright.finding import Answer, passed
-
-if TYPE_CHECKING:
-    from bootwright.sim.neighbour import Neighbour
 
 FILE = click.Path(path_type=Path)
 
@@ -55,6 +51,7 @@ def neighbour() -> None:
 @click.option("--key", type=FILE, help="The public key that MCUboot is built with.")
 @click.option("--decryption-key", type=FILE, help="A private key: images in recovery may be encrypted for it.")
 @click.option("--image", "image_file", type=FILE, help="An image in the primary slot.")
+@click.option("--force", is_flag=True, help="Replace a board that is there.")
 @json_option
 @click.pass_context
 def new(
@@ -72,12 +69,14 @@ def new(
     key: Path | None,
     decryption_key: Path | None,
     image_file: Path | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Make a board and keep it in FILE."""
     from bootwright.boot.config import Mode, SerialErase, Signature
     from bootwright.formats.keys import load_public_key
     from bootwright.host.files import read_bytes
+    from bootwright.host.neighbours import make_neighbour
     from bootwright.sim.neighbour import Build, Neighbour
 
     public = load_public_key(read_bytes(key, what="key"), where=str(key)) if key is not None else None
@@ -100,7 +99,7 @@ def new(
         if len(data) > slot_size:
             raise FormatError(f"{image_file} has {len(data)} bytes, the slot {slot_size}", "make the slot larger")
         board.flash.load(board.config.images[0].primary.address, data)
-    _keep(file, board)
+    make_neighbour(file, board, replacing=force)
     finding = passed(
         "neighbour.made", str(file), f"{mode} on {flash_size >> 10} KiB of flash, recovery as in {profile}"
     )
@@ -114,40 +113,33 @@ def new(
 @click.option("--recovery", is_flag=True, help="Hold the recovery pin: every reset enters recovery.")
 def serve(file: Path, *, uart: tuple[str, ...], udp: int | None, recovery: bool) -> None:
     """Power the board of FILE and serve its ports until interrupted; its flash is kept."""
-    serve_board(file, uart or ("pty",), udp, recovery=recovery)
+    serve_board(file, [("uart", way) for way in uart or ("pty",)], udp, recovery=recovery)
 
 
-def serve_board(file: Path, uart: Sequence[str], udp: int | None, *, recovery: bool) -> None:
-    """Serve a board on these ports until a signal ends it."""
-    from bootwright.host.files import read_text
-    from bootwright.sim.neighbour import Neighbour, load
+def serve_board(file: Path, uarts: Sequence[tuple[str, str]], udp: int | None, *, recovery: bool) -> None:
+    """Serve a board on these ports, each (name, way), until a signal ends it."""
+    from bootwright.host.neighbours import keep_neighbour, load_neighbour
+    from bootwright.sim.neighbour_control import offer_switches
     from bootwright.sim.smp_port import Station
 
-    build, flash = load(read_text(file, what="neighbour", limit=64 << 20), where=str(file))
-    board = Neighbour(build, now_s=time.monotonic, flash=flash)
-    board.recovery_pin = recovery
+    board = load_neighbour(file)
+    held, board.recovery_pin = board.recovery_pin, board.recovery_pin or recovery
     station = Station(board)
-    for wish in uart:
-        kind, _, number = wish.partition(":")
+    station.on_close(offer_switches(station, board, file))
+    for name, way in uarts:
+        kind, _, number = way.partition(":")
         if kind not in ("pty", "tcp") or (number and not number.isdigit()):
-            raise FormatError(f"{wish!r} is no way to serve a UART", "use pty or tcp:PORT")
+            raise FormatError(f"{way!r} is no way to serve a UART", "use pty or tcp:PORT")
         url = station.add_pty() if kind == "pty" else station.add_tcp(int(number or 0))
-        click.echo(f"uart listening on {url}")
+        click.echo(f"{name} listening on {url}")
     if udp is not None:
         click.echo(f"udp listening on {station.add_udp(udp)}")
     board.power_on()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: station.stop())
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: station.stop())
     try:
         station.run()
     finally:
         station.close()
-        _keep(file, board)
-
-
-def _keep(file: Path, board: Neighbour) -> None:
-    """Write the board's file; one with a private key in it is for its owner alone."""
-    from bootwright.host.files import PUBLIC, write_file
-    from bootwright.sim.neighbour import dump
-
-    write_file(file, dump(board).encode(), mode=0o600 if board.build.decryption else PUBLIC)
+        board.recovery_pin = held if recovery else board.recovery_pin
+        keep_neighbour(file, board)

@@ -148,7 +148,7 @@ def perform(chip: VirtualChip, verb: str, arguments: Mapping[str, object]) -> di
 
 
 @contextmanager
-def _short_path(path: Path) -> Iterator[str]:
+def short_path(path: Path) -> Iterator[str]:
     """The same place in few letters: a socket's address holds 107, and a project may lie deep."""
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -174,7 +174,7 @@ class ControlPort:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
         try:
-            with _short_path(self._path) as address:
+            with short_path(self._path) as address:
                 self._socket.bind(address)
         finally:
             os.umask(mask)
@@ -262,7 +262,7 @@ def ask_server(chip_path: Path, verb: str, arguments: Mapping[str, object]) -> d
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_REPLY_TIMEOUT_S)
         try:
-            with _short_path(path) as address:
+            with short_path(path) as address:
                 connection.connect(address)
         except OSError:
             return None

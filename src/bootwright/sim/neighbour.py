@@ -25,6 +25,7 @@ from bootwright.formats.keys import load_private_key
 from bootwright.sim.smp_server import Application, AppState
 
 RESET_DELAY_S = 0.25  #: bs_reset: k_busy_wait(250000) after the answer; Zephyr's OS group waits as long
+CONSOLE_KEPT = 1 << 14
 WINDOW_S = 0.5  #: CONFIG_BOOT_SERIAL_WAIT_FOR_DFU_TIMEOUT
 
 OPTIONS = {"zephyr": ZEPHYR, "espressif": ESPRESSIF}
@@ -123,6 +124,7 @@ class Neighbour:
         self._deadline: tuple[float, Callable[[], None]] | None = None
         self._retained_boot_mode = 0
         self._said = b""
+        self.console = ""  #: the last that it printed
 
     # Power and pins
 
@@ -173,6 +175,7 @@ class Neighbour:
             )
         elif isinstance(self.outcome, NoImage | Panic):
             self._said += b"E: Unable to find bootable image\r\n"
+        self.console = (self.console + self._said.decode(errors="replace"))[-CONSOLE_KEPT:]
 
     def _perform(self, program: Program[T]) -> T:
         try:
@@ -257,13 +260,14 @@ def dump(neighbour: Neighbour) -> str:
         "decryption": build.decryption.hex(),
         "downgrade_prevention": build.downgrade_prevention,
         "server": build.server,
+        "recovery_pin": neighbour.recovery_pin,
         "flash": base64.b64encode(zlib.compress(neighbour.flash.snapshot())).decode(),
     }
     return json.dumps(body, indent=1)
 
 
-def load(text: str, *, where: str) -> tuple[Build, NorFlash]:
-    """The build and the flash that `dump` wrote.
+def load(text: str, *, where: str) -> tuple[Build, NorFlash, bool]:
+    """The build, the flash and whether the recovery pin is held, as `dump` wrote them.
 
     Raises:
         FormatError: it is no such file.
@@ -273,7 +277,7 @@ def load(text: str, *, where: str) -> tuple[Build, NorFlash]:
         flash = zlib.decompress(base64.b64decode(body.pop("flash")))
         if body.pop("schema") != 1 or body.pop("board") != "zephyr-neighbour":
             raise ValueError("another schema")
-        signature = body.pop("signature")
+        signature, pin = body.pop("signature"), bool(body.pop("recovery_pin", False))
         build = replace(
             Build(),
             mode=Mode(body.pop("mode")),
@@ -289,4 +293,4 @@ def load(text: str, *, where: str) -> tuple[Build, NorFlash]:
         ) from None
     if len(flash) != build.flash_size:
         raise FormatError(f"{where} holds {len(flash)} bytes of flash, expected {build.flash_size}", "make it anew")
-    return build, NorFlash.holding(flash)
+    return build, NorFlash.holding(flash), pin

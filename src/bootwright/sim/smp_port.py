@@ -145,6 +145,10 @@ class Station:
         """Call `ready` whenever there is something to read: a bench's switches, say."""
         self._selector.register(descriptor, selectors.EVENT_READ, ready)
 
+    def on_close(self, close: Callable[[], object]) -> None:
+        """Do this as well when the ports are closed."""
+        self._closers.append(close)
+
     def run(self) -> None:
         """Serve until `stop`."""
         while not self._stopped:
