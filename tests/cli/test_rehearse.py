@@ -158,6 +158,7 @@ def kept(tmp_path: Path) -> Path:
     (tmp_path / "ec.pem").write_bytes(key.pem())
     (tmp_path / "locked.pem").write_bytes(generate_key(KeyType.ED25519).pem(b"open sesame"))
     (tmp_path / "empty.bin").write_bytes(b"")
+    (tmp_path / "app.elf").write_bytes(b"\x7fELF" + bytes(500))
     (tmp_path / "large.bin").write_bytes(b"\x01" * 0x1C0001)
     (tmp_path / "fitting-no-more.bin").write_bytes(b"\x01" * (0x1C0000 - 49408))
     return tmp_path
@@ -196,6 +197,8 @@ def ends_in_one_sentence(ran: Ran, code: int, *parts: str) -> None:
         ("[layout]\nsecondary = 0x100000\n", 3, ["share flash"]),
         ("[keys]\ntpye = 1\n", 3, ["unknown key keys.tpye"]),
         ('[app]\nfile = "."\n', 3, ["found a directory"]),
+        ('[app]\nfile = "app.elf"\n', 3, ["app.elf", "found an ELF file"]),
+        ('[keys]\npassword_env = "NO_SUCH_VARIABLE"\n', 4, ["NO_SUCH_VARIABLE"]),
     ],
 )
 def test_bad_input_is_one_sentence_and_its_exit_code(
@@ -248,6 +251,13 @@ def test_a_report_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path, r
     ran = run("rehearse", "--report", tmp_path / "no" / "where.html", "--json")
     assert ran.code == 7
     assert answer(ran)["error"]["kind"] == "RefusedError"
+
+
+def test_a_place_for_artefacts_that_is_a_file_is_refused_before_anything_is_played(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "file").write_text("mine")
+    ran = run("rehearse", "--keep", tmp_path / "file", "--report", tmp_path / "r.html")
+    ends_in_one_sentence(ran, 7, "file: found a file, expected a directory")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_usage_errors_end_with_2(run: Run) -> None:

@@ -74,13 +74,15 @@ def rehearse(
     if print_project:
         context.exit(_print_project(project, options, as_json=as_json))
     from bootwright.finding import Answer, Verdict
-    from bootwright.host.files import check_place
+    from bootwright.host.files import check_folder, check_place
     from bootwright.host.project import load_project
     from bootwright.host.rehearse import STEP_IDS, prepare, rehearse
 
     inputs = prepare(load_project(project, **options))
     if report is not None:
         check_place(report)
+    if keep is not None:
+        check_folder(keep)
     with _progress(len(STEP_IDS), shown=sys.stderr.isatty() and not as_json) as advance:
         result = rehearse(inputs, on_step=advance)
     if keep is not None:
@@ -184,7 +186,7 @@ def draw_table(rehearsal: Rehearsal, console: Console) -> None:
     console.print(Text.assemble((rehearsal.name, "bold"), f" on a virtual {rehearsal.chip}: {told}"))
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for title in ("step", "verdict", "why"):
-        table.add_column(title, no_wrap=title != "why")
+        table.add_column(title, no_wrap=title != "why", overflow="fold")
     for step in rehearsal.steps:
         table.add_row(step.id, Text(badge(step), style=_STYLES[step.verdict.value]), _why(step))
     console.print()

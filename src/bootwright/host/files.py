@@ -123,6 +123,16 @@ def check_place(path: Path) -> None:
         raise RefusedError(f"{path}: found a directory, expected a file to write", "name a file in it")
 
 
+def check_folder(path: Path) -> None:
+    """Find out before a long job whether its files can be written to a directory that may be made for them.
+
+    Raises:
+        RefusedError: something else stands there.
+    """
+    if path.exists() and not path.is_dir():
+        raise RefusedError(f"{path}: found a file, expected a directory", "name another, or one to be made")
+
+
 def _a(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 

@@ -56,7 +56,7 @@ def read_application(path: Path | None, chip: Chip, *, seed: str) -> Payload:
     A file without the port's load header would never start on a chip; it gets one here, and a finding says so.
 
     Raises:
-        FormatError: the file cannot be read, is empty, truncated, or signed already.
+        FormatError: the file cannot be read, is empty, truncated, an ELF file, or signed already.
     """
     if path is None:
         made = passed(
@@ -64,6 +64,11 @@ def read_application(path: Path | None, chip: Chip, *, seed: str) -> Payload:
         )
         return Payload(make_application(chip, seed=seed), (made,))
     data = read_bytes(path, what="application")
+    if data.startswith(b"\x7fELF"):
+        raise FormatError(
+            f"{path}: found an ELF file, expected the raw bytes of an unsigned application",
+            "give the .bin that the build makes of it, what imgtool sign takes",
+        )
     first = int.from_bytes(data[:4], "little")
     if first == IMAGE_MAGIC:
         raise FormatError(
