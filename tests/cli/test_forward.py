@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,10 +46,29 @@ def test_an_esptool_line_from_a_document_becomes_one_that_esptool_takes(line: st
         ("burn_key KEY_BLOCK0 k.bin USER --do-not-confirm", "--do-not-confirm burn-key BLOCK_KEY0 k.bin USER"),
         ("dump --file_name d.bin --virt", "--virt dump --file-name d.bin"),
         ("burn_bit BLOCK3 1 2 burn_efuse DIS_CACHE 1 -p P", "-p P burn-bit BLOCK3 1 2 burn-efuse DIS_CACHE 1"),
+        ("burn-efuse --port P DIS_DOWNLOAD_MSPI 0x1", "--port P burn-efuse SPI_DOWNLOAD_MSPI_DIS 0x1"),
+        (
+            "burn-efuse -p P A 0x1 WR_DIS_ECDSA_CURVE_MODE 0x1 B 1 summary",
+            "-p P burn-efuse A 0x1 B 1 write-protect-efuse ECDSA_CURVE_MODE summary",
+        ),
+        ("burn-efuse WR_DIS_SECURE_BOOT_SHA384_EN", "write-protect-efuse SECURE_BOOT_SHA384_EN"),
+        ("write-protect-efuse WR_DIS_X", "write-protect-efuse WR_DIS_X"),
     ],
 )
 def test_an_espefuse_line_from_a_document_becomes_one_that_espefuse_takes(line: str, ordered: str) -> None:
     assert " ".join(order(ESPEFUSE, line.split()).arguments) == ordered
+
+
+def test_the_halves_of_a_key_are_found_under_the_names_that_split_gives_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key.binaa").write_bytes(bytes(32))
+    (tmp_path / "key.bin.ab").write_bytes(bytes(32))
+    found = order(ESPEFUSE, "burn-key BLOCK_KEY0 key.bin.aa XTS_AES_256_KEY_1".split())
+    assert found.arguments == ("burn-key", "BLOCK_KEY0", "key.binaa", "XTS_AES_256_KEY_1")
+    assert "key.binaa" in found.notes[0]
+    assert "key.bin.ab" in order(ESPEFUSE, "burn-key BLOCK_KEY1 key.bin.ab XTS_AES_256_KEY_2".split()).arguments
 
 
 PIECES = st.sampled_from(

@@ -21,6 +21,7 @@ import click
 from bootwright.errors import RefusedError
 
 _PORT = re.compile(r"(/|\.{1,2}/|COM\d|[a-z0-9]+://)")
+_SPLIT = re.compile(r"(.+)\.(a[a-z])")  #: a file cut by `split`, as ESP-IDF's page names it
 _RESET_MODES = ("--before", "--after", "-a")
 
 
@@ -35,6 +36,7 @@ class Tool:
     own: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: short options that mean something else there
     dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: old options that today's tool always does
     renamed: tuple[tuple[re.Pattern[str], str, str], ...] = ()  #: (words in documents, what is meant, why)
+    protections: re.Pattern[str] | None = None  #: words of `burn-efuse` that mean a write protection of group 1
 
 
 ESPTOOL = Tool(
@@ -123,7 +125,11 @@ ESPEFUSE = Tool(
             "get-custom-mac",
         ]
     ),
-    renamed=((re.compile(r"KEY_BLOCK(\d)"), r"BLOCK_KEY\1", "ESP-IDF's page for the ESP32-C2 turns the name around"),),
+    renamed=(
+        (re.compile(r"KEY_BLOCK(\d)"), r"BLOCK_KEY\1", "ESP-IDF's page for the ESP32-C2 turns the name around"),
+        (re.compile("DIS_DOWNLOAD_MSPI"), "SPI_DOWNLOAD_MSPI_DIS", "ESP-IDF's page for the ESP32-P4 shortens the name"),
+    ),
+    protections=re.compile(r"WR_DIS_(\w+)"),
 )
 
 
@@ -157,7 +163,38 @@ def order(tool: Tool, arguments: Sequence[str]) -> Ordered:
             rest.append(_dashed(word))
         else:
             rest.append(_renamed(tool, option if option and glued is None else word, notes))
-    return Ordered((*front, *rest), tuple(notes))
+    return Ordered((*front, *_with_protections(tool, rest, notes)), tuple(notes))
+
+
+def _with_protections(tool: Tool, rest: Sequence[str], notes: list[str]) -> list[str]:
+    """`burn-efuse A 1 WR_DIS_B 1` as `burn-efuse A 1 write-protect-efuse B`: ESP-IDF's pages list both as eFuses."""
+    words: list[str] = []
+    protected: list[str] = []
+    command = ""
+    left = list(rest)
+    while left:
+        word = left.pop(0)
+        if word in tool.commands:
+            _close(words, protected, command)
+            command = word
+        meant = tool.protections.fullmatch(word) if tool.protections and command == "burn-efuse" else None
+        if meant is None:
+            words.append(word)
+            continue
+        protected.append(meant[1])
+        notes.append(f"{word} taken for write-protect-efuse {meant[1]}: it is no eFuse of its own")
+        if left and left[0] in ("1", "0x1"):
+            left.pop(0)
+    _close(words, protected, command)
+    return words
+
+
+def _close(words: list[str], protected: list[str], command: str) -> None:
+    """End a command's words: what it protects becomes a command of its own, in its place if nothing else is left."""
+    if protected and words[-1:] == [command]:
+        words.pop()
+    words += ["write-protect-efuse", *protected] if protected else []
+    protected.clear()
 
 
 def _option(tool: Tool, word: str, command: str, following: Sequence[str]) -> tuple[str, str | None]:
@@ -197,6 +234,10 @@ def _renamed(tool: Tool, word: str, notes: list[str]) -> str:
             new = pattern.sub(meant, word)
             notes.append(f"{word} taken for {new}: {why}")
             return new
+    half = _SPLIT.fullmatch(word)
+    if half and not Path(word).exists() and Path(half[1] + half[2]).exists():
+        notes.append(f"{word} taken for {half[1]}{half[2]}: `split` puts no dot before its endings")
+        return half[1] + half[2]
     return word
 
 
