@@ -65,10 +65,10 @@ def test_the_halves_of_a_key_are_found_under_the_names_that_split_gives_them(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "key.binaa").write_bytes(bytes(32))
     (tmp_path / "key.bin.ab").write_bytes(bytes(32))
-    found = order(ESPEFUSE, "burn-key BLOCK_KEY0 key.bin.aa XTS_AES_256_KEY_1".split())
+    found = order(ESPEFUSE, ["burn-key", "BLOCK_KEY0", "key.bin.aa", "XTS_AES_256_KEY_1"])
     assert found.arguments == ("burn-key", "BLOCK_KEY0", "key.binaa", "XTS_AES_256_KEY_1")
     assert "key.binaa" in found.notes[0]
-    assert "key.bin.ab" in order(ESPEFUSE, "burn-key BLOCK_KEY1 key.bin.ab XTS_AES_256_KEY_2".split()).arguments
+    assert "key.bin.ab" in order(ESPEFUSE, ["burn-key", "BLOCK_KEY1", "key.bin.ab", "XTS_AES_256_KEY_2"]).arguments
 
 
 PIECES = st.sampled_from(

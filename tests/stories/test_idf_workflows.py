@@ -72,12 +72,9 @@ def enable_flash_encryption(here: Desk, way: str) -> None:
 def make_signing_keys(here: Desk) -> None:
     """Steps 1 and 2 of "Enable Secure Boot v2 Externally", for two keys where the chip takes several."""
     for number in ("", "2") if here.chip.secure_boot.revocable else ("",):
-        here.run(
-            f"espsecure generate-signing-key --version 2 --scheme {here.scheme} secure_boot_signing_key{number}.pem"
-        )
-        here.run(
-            f"espsecure digest-sbv2-public-key --keyfile secure_boot_signing_key{number}.pem --output digest{number}.bin"
-        )
+        key = f"secure_boot_signing_key{number}.pem"
+        here.run(f"espsecure generate-signing-key --version 2 --scheme {here.scheme} {key}")
+        here.run(f"espsecure digest-sbv2-public-key --keyfile {key} --output digest{number}.bin")
 
 
 def enable_secure_boot(here: Desk) -> None:
@@ -141,7 +138,7 @@ def secure_the_download_mode(here: Desk) -> None:
 
 
 def expect_the_documented_state(here: Desk) -> None:
-    """Every eFuse of the page is burned, the flash key hidden, the digests readable, and ESP-IDF's own check content."""
+    """Every eFuse of the page is burned, the flash key is hidden, and ESP-IDF's own release check is content."""
     efuses, name = here.efuses, here.chip.name
     for field in (*ENCRYPTION_FIELDS[name], *SECURE_BOOT_FIELDS[name]):
         protected = field.removeprefix("WR_DIS_")
@@ -210,6 +207,11 @@ def test_the_c2_takes_a_whole_flash_key_or_a_digest_alone(tmp_path: Path) -> Non
         here.served.switch("renew")
         said = here.run("espefuse --port PORT --chip esp32c2 burn-key KEY_BLOCK0 digest.bin SECURE_BOOT_DIGEST")
         assert "KEY_BLOCK0 taken for BLOCK_KEY0" in said
+        here.served.switch("renew")
+        here.run("espsecure generate-flash-encryption-key --keylen 128 flash_encryption_key128.bin")
+        half = "flash_encryption_key128.bin XTS_AES_128_KEY_DERIVED_FROM_128_EFUSE_BITS"
+        here.run(f"espefuse --port PORT burn-key BLOCK_KEY0 {half}")
+        assert not here.burned("XTS_KEY_LENGTH_256")
 
 
 def test_the_key_manager_is_chosen_for_good(tmp_path: Path) -> None:
@@ -217,6 +219,8 @@ def test_the_key_manager_is_chosen_for_good(tmp_path: Path) -> None:
         (here.folder / "key_recovery_info.bin").write_bytes(bytes(range(64)))
         here.run("esptool --port PORT write-flash 0x0 key_recovery_info.bin")
         here.run("espefuse --port PORT burn-efuse FORCE_USE_KEY_MANAGER_KEY 2")
+        here.run("espefuse --port PORT burn-efuse KM_XTS_KEY_LENGTH_256 0")
+        assert not here.burned("KM_XTS_KEY_LENGTH_256")
         here.run("espefuse --port PORT burn-efuse KM_XTS_KEY_LENGTH_256 1")
         assert here.efuses.number("FORCE_USE_KEY_MANAGER_KEY") == 2
         assert here.burned("KM_XTS_KEY_LENGTH_256")
