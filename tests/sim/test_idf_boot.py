@@ -185,6 +185,37 @@ def test_bootloader_and_application_need_a_key_in_common() -> None:
     assert report.efuse_programs == ()
 
 
+def test_where_the_first_application_s_key_does_not_fit_the_next_one_closes_the_chip() -> None:
+    it = scene(V2, signed="v2")
+    it.machine.flash.load(FACTORY, sign_v2(app("other"), [key_of(KeyType.RSA_3072, 1)]))
+    it.machine.flash.load(OTA_0, app("mine", signed="v2"))
+    report = it.boot()
+    assert report.version == "mine"
+    assert it.machine.efuses.is_set("SECURE_BOOT_EN")
+    assert "Factory app partition is not bootable" in said(report)
+    assert "idf.secure_boot.app_key" in [finding.code for finding in report.findings]
+
+
+def test_a_burn_that_failed_with_one_application_is_tried_with_the_next_and_the_first_reason_is_told() -> None:
+    it = scene(ENCRYPTION)
+    it.machine.efuses = it.machine.efuses.burn_fields({"WR_DIS.RD_DIS": 1}).latched()
+    report = it.boot()
+    assert [program.block for program in report.efuse_programs] == [4, 0, 0, 0]
+    assert code(report) == "port.flash_encryption.burn"
+    assert "port.flash_encryption.key.open" in [finding.code for finding in report.findings]
+
+
+def test_the_test_application_is_the_last_resort() -> None:
+    table = make_table([*WHOLE, make_partition("test", 0, 0x20, 0x310000, 0x10000)])
+    it = scene(table=table.pack())
+    for slot in (FACTORY, OTA_0, OTA_1):
+        it.machine.flash.load(slot, bytes(16))
+    it.machine.flash.load(0x310000, app("last"))
+    report = it.boot()
+    assert report.version == "last"
+    assert "Falling back to test app as only bootable partition" in said(report)
+
+
 def test_an_unsigned_application_does_not_boot_under_secure_boot() -> None:
     it = scene(V2, signed="v2")
     for slot in (FACTORY, OTA_0, OTA_1):
@@ -245,6 +276,7 @@ def encrypted_chip() -> Scene:
         (0, make_bootloader_image(5, size=0x5000), "rom.image.magic", "invalid header: 0x"),
         (TABLE, WHOLE.pack(), "idf.partition_table.magic", "partition 0 invalid magic number 0x"),
         (FACTORY, app("factory"), "idf.app.image", "No bootable app partitions"),
+        (FACTORY, app("factory"), "idf.app.image", "image at 0x10000 has invalid magic byte"),
     ],
 )
 def test_plaintext_over_an_encrypted_chip_has_its_symptom(address: int, data: bytes, wanted: str, words: str) -> None:

@@ -41,13 +41,14 @@ from bootwright.sim.idf_image import (
     verify_bootloader,
     verify_other_bootloader,
 )
-from bootwright.sim.idf_ota import choose_app, note_chosen, passes_anti_rollback
+from bootwright.sim.idf_ota import Choice, choose_app, note_chosen, passes_anti_rollback
 from bootwright.sim.idf_partitions import FACTORY, BootState, load_table, verify_table
 from bootwright.sim.idf_v1 import enable_v1, generate_digest_v1
-from bootwright.sim.run import HaltedError, Run, halted
+from bootwright.sim.run import AbortedError, HaltedError, Run, halted
 from bootwright.sim.secure_boot_stage import enable_secure_boot, stage_secure_boot
 from bootwright.sim.virtual_efuse import VirtualBoard, without_encryption
 
+TEST = -2  #: TEST_APP_INDEX
 BURN_TOGETHER = "CONFIG_SECURE_BOOT_FLASH_ENC_KEYS_BURN_TOGETHER"
 
 
@@ -80,28 +81,42 @@ class IdfBootloader:
         return (yield from self._main(run, state))
 
     def _main(self, run: Run, state: BootState) -> Steps[Ended]:
+        """`bootloader_utility_load_boot_image`: the next partition, also when the first boot fails with one."""
         choice = yield from choose_app(run, state)
         refused: list[HaltedError] = []
-        for index in _order(state, choice.index):
-            partition = state.app(index)
-            if partition is None or not passes_anti_rollback(run, partition):
-                continue
-            area = Area(partition.name, partition.offset, partition.size)
-            try:
-                image = yield from verify_app(run, area)
-            except HaltedError as error:
-                refused.append(error)
-                continue
-            run.findings.extend(_passed_over(error) for error in refused)
-            yield from note_chosen(run, state, choice, index)
-            return (yield from self._start(run, state, partition, image))
+        for index, partition in _candidates(state, choice.index):
+            ended = yield from self._try(run, state, _Try(choice, index, partition), refused)
+            if ended is not None:
+                return ended
+            if index != TEST:
+                label = "Factory app partition" if index == FACTORY else f"OTA app partition slot {index}"
+                run.say("ERR", f"[boot] {label} is not bootable")
         run.say("ERR", "[boot] No bootable app partitions in the partition table")
         raise _nothing_boots(run, refused)
 
-    def _start(self, run: Run, state: BootState, partition: Partition, image: VerifiedImage) -> Steps[Ended]:
+    def _try(self, run: Run, state: BootState, tried: _Try, refused: list[HaltedError]) -> Steps[Ended | None]:
+        partition = tried.partition
+        if not passes_anti_rollback(run, partition):
+            return None
+        try:
+            image = yield from verify_app(run, Area(partition.name, partition.offset, partition.size))
+            if tried.index == TEST:
+                run.say("WRN", "[boot] Falling back to test app as only bootable partition")
+            else:
+                yield from note_chosen(run, state, tried.choice, tried.index)
+            return (yield from self._start(run, state, tried.partition, image, tuple(map(_passed_over, refused))))
+        except AbortedError:
+            raise
+        except HaltedError as error:
+            refused.append(error)
+            return None
+
+    def _start(
+        self, run: Run, state: BootState, partition: Partition, image: VerifiedImage, before: tuple[Finding, ...]
+    ) -> Steps[Ended]:
         """`load_image`: the first boot's steps, then the application."""
         reset = yield from _close_chip(run, state, image)
-        findings = tuple(run.findings)
+        findings = (*before, *run.findings)
         if reset:
             run.say("INF", "[boot] Resetting with flash encryption enabled...")
             return Ended(outcome=Outcome.RESET, findings=findings)
@@ -117,10 +132,23 @@ class IdfBootloader:
         )
 
 
-def _order(state: BootState, start: int) -> Iterator[int]:
-    """Backwards to the factory application, then forwards."""
-    yield from range(start, FACTORY - 1, -1)
-    yield from range(start + 1, state.count)
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One partition that may be started."""
+
+    choice: Choice
+    index: int
+    partition: Partition
+
+
+def _candidates(state: BootState, start: int) -> Iterator[tuple[int, Partition]]:
+    """Backwards to the factory application, then forwards, and at last the test application."""
+    for index in (*range(start, FACTORY - 1, -1), *range(start + 1, state.count)):
+        partition = state.app(index)
+        if partition is not None:
+            yield index, partition
+    if state.test is not None:
+        yield TEST, state.test
 
 
 def _passed_over(error: HaltedError) -> Finding:
@@ -129,10 +157,13 @@ def _passed_over(error: HaltedError) -> Finding:
 
 
 def _nothing_boots(run: Run, refused: list[HaltedError]) -> HaltedError:
+    """The failure that tells most: what stopped the first boot, else what is wrong with the last application."""
     if not refused:
         return halted("idf.app.none", "partition table", "no application partition can be tried", "flash a table")
-    run.findings.extend(error.finding for error in refused[:-1])
-    return refused[-1]
+    closing = [error for error in refused if not error.finding.code.startswith(("idf.app.", "secure_boot.v1."))]
+    told = closing[0] if closing else refused[-1]
+    run.findings.extend(error.finding for error in refused if error is not told)
+    return told
 
 
 def _virtual_region(conf: BootloaderConf, state: BootState) -> Area:
@@ -169,7 +200,10 @@ def _close_chip(run: Run, state: BootState, image: VerifiedImage) -> Steps[bool]
     if run.has("CONFIG_SECURE_FLASH_ENC_ENABLED"):
         was_on = yield from _encrypt(run, state)
     if run.has("CONFIG_SECURE_BOOT_V1_ENABLED"):
-        yield from enable_v1(run)
+        try:
+            yield from enable_v1(run)
+        except HaltedError as error:
+            raise AbortedError(error.finding) from None
     return not was_on and run.encryption_on
 
 

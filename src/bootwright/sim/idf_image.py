@@ -69,7 +69,7 @@ def check_own_header(run: Run) -> None:
         )
     if revision < header.min_chip_rev_full:
         needed = _version(header.min_chip_rev_full)
-        run.say("ERR", f"[boot_comm] chip revision check failed. Required >= {needed}, found {_version(revision)}.")
+        _say_revision(run, ">=", header.min_chip_rev_full)
         raise halted(
             "port.init.revision",
             "bootloader",
@@ -120,10 +120,13 @@ def _verify(run: Run, asked: _Asked) -> Steps[VerifiedImage]:
     for index, segment in enumerate(image.segments):
         size = f"size={len(segment.data):05x}h ({len(segment.data):6d})"
         run.say("INF", f"[esp_image] segment {index}: vaddr={segment.load_addr:08x} {size} ")
-    if image.checksum != segments_checksum(image.segments):
+    computed = segments_checksum(image.segments)
+    if image.checksum != computed:
+        run.say("ERR", f"[esp_image] Checksum failed. Calculated {computed:#x} read {image.checksum:#x}")
         raise _invalid(asked, "checksum", "the checksum does not fit the segments")
     whole = image.length + _signature_length(run, asked, image.length)
     if whole > asked.area.size:
+        run.say("ERR", f"[esp_image] Image length {whole} doesn't fit in partition length {asked.area.size}")
         raise _invalid(asked, "size", f"{whole:#x} bytes with what belongs to it do not fit the {asked.area.size:#x}")
     length = yield from _verify_content(run, asked, image, data)
     return VerifiedImage(address, length, None if asked.is_bootloader else image.app_desc)
@@ -148,6 +151,7 @@ def _verify_content(run: Run, asked: _Asked, image: EspImage, data: bytes) -> St
         return image.length
     if not run.has("CONFIG_SECURE_SIGNED_ON_BOOT"):
         if image.hash is not None and image.hash != hashlib.sha256(image.body()).digest():
+            run.say("ERR", "[esp_image] Image hash failed - image is corrupt")
             raise _invalid(asked, "hash", "the appended SHA-256 is not its hash")
         return image.length
     if _is_v1(run):
@@ -193,20 +197,32 @@ def _read(run: Run, address: int, length: int) -> bytes:
 
 
 def _parse(run: Run, asked: _Asked, data: bytes) -> EspImage:
+    if data[:1] != bytes([EspImageHeader.MAGIC]):
+        at = asked.area.address
+        run.say("ERR", f"[esp_image] image at {at:#x} has invalid magic byte (nothing flashed here?)")
     try:
         image = EspImage.parse(data, where=asked.area.name)
     except FormatError as error:
         raise halted(f"{asked.code}.image", asked.area.name, error.message, error.hint) from None
-    header, revision = image.header, run.board.efuses.revision
-    if header.chip_id != run.board.chip.chip_id:
+    header, chip, revision = image.header, run.board.chip, run.board.efuses.revision
+    if header.chip_id != chip.chip_id:
+        run.say("ERR", f"[boot_comm] mismatch chip ID, expected {chip.chip_id}, found {header.chip_id}")
         raise _invalid(asked, "chip", f"it is for chip id {header.chip_id:#06x}")
     if revision < header.min_chip_rev_full:
+        _say_revision(run, ">=", header.min_chip_rev_full)
         raise _invalid(asked, "revision", f"it asks for chip revision {header.min_chip_rev_full}, this is {revision}")
     if not asked.is_bootloader and _is_beyond(run, header.max_chip_rev_full):
+        _say_revision(run, "<=", header.max_chip_rev_full)
         raise _invalid(asked, "revision", f"it goes up to revision {header.max_chip_rev_full}, this is {revision}")
     if any(len(segment.data) % 4 for segment in image.segments):
         raise _invalid(asked, "image", "a segment's length is no multiple of 4")
     return image
+
+
+def _say_revision(run: Run, relation: str, wanted: int) -> None:
+    found = _version(run.board.efuses.revision)
+    text = f"chip revision check failed. Required {relation} {_version(wanted)}, found {found}."
+    run.say("ERR", f"[boot_comm] {text}")
 
 
 def _is_beyond(run: Run, newest: int) -> bool:

@@ -20,6 +20,10 @@ class HaltedError(Exception):
         self.finding = finding
 
 
+class AbortedError(HaltedError):
+    """Thrown where ESP-IDF's bootloader aborts, and does not even try the next application."""
+
+
 def halted(code: str, subject: str, because: str, next: str = "") -> HaltedError:  # noqa: A002 - the finding's field
     """The error to raise where the C code stops."""
     return HaltedError(failed(code, subject, because, next))
