@@ -1,5 +1,6 @@
 """`bootwright esp-image` from the outside."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,22 @@ def test_options_of_the_image_reach_it(place: Path) -> None:
     assert [one.load_addr for one in image.segments] == [0x4038_0000]
     assert AppDesc.MAGIC.to_bytes(4, "little") in image.trailing
     complaint(place, "esp-image make app.elf --chip esp32c3 --ram-only --secure-pad 2 -o x.bin", code=3)
+
+
+def test_what_a_chip_does_not_have_is_left_out_with_a_word(place: Path) -> None:
+    plain = "esp-image make app.elf --chip esp32c3 -o plain.bin"
+    assert "findings" in answer(place, plain)
+    said = answer(place, "esp-image make app.elf --chip esp32c3 --secure-pad 1 --mmu-page-size 16K -o other.bin")
+    assert [one["code"] for one in said["findings"]] == ["esp.image.secure_pad", "esp.image.mmu_page_size"]
+    assert (place / "other.bin").read_bytes() == (place / "plain.bin").read_bytes()
+
+
+def test_the_elfs_hash_and_the_files_size_can_be_chosen(place: Path) -> None:
+    elf = make_elf(0x4038_0000, [Section(".iram0.text", 0x4038_0000, bytes(300))])
+    (place / "bare.elf").write_bytes(elf)
+    line = "esp-image make bare.elf --chip esp32c3 --elf-sha256-offset 0x80 --pad-to-size 64K -o bare.bin"
+    assert answer(place, line)["bytes"] == 0x10000
+    assert (place / "bare.bin").read_bytes()[0x80:0xA0] == hashlib.sha256(elf).digest()
 
 
 def test_a_damaged_image_is_not_accepted(place: Path) -> None:

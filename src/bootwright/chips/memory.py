@@ -31,6 +31,7 @@ def image_target(name: str) -> ImageTarget:
         borders=tuple(row["borders"]),
         mmu_page_sizes=tuple(row["mmu_page_sizes"]),
         flash_frequencies=dict(row["flash_frequencies"]),
+        has_secure_boot_v1=1 in chip.secure_boot.versions,
         fills_last_page=row.get("fills_last_page", False),
     )
 

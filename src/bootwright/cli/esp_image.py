@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from bootwright.cli.esp_image_flash import merge_command, split_command
 from bootwright.cli.noun import Noun
 from bootwright.cli.show import json_option, show
 from bootwright.cli.words import FILE, number, output_option
-from bootwright.finding import Answer
+from bootwright.finding import Answer, Finding, warned
 
 if TYPE_CHECKING:
+    from bootwright.formats.esp_elf import ElfOptions, ImageTarget
     from bootwright.formats.esp_image import EspImage
 
 chip_option = click.option("--chip", "chip_name", metavar="CHIP", help="Hold to what this chip takes.")
@@ -82,6 +84,8 @@ def verify_command(
 @click.option("--segments", is_flag=True, help="Take program headers instead of sections.")
 @click.option("--ram-only", is_flag=True, help="Let the ROM see the segments in RAM only; no hash is appended.")
 @click.option("--mmu-page-size", callback=number, help="Otherwise what the application's description says.")
+@click.option("--elf-sha256-offset", callback=number, help="Where in the image the ELF's SHA-256 goes.")
+@click.option("--pad-to-size", callback=number, help="Fill with 0xFF up to a multiple of this, say 4M.")
 @output_option
 @json_option
 @click.pass_context
@@ -99,6 +103,8 @@ def make_command(
     segments: bool,
     ram_only: bool,
     mmu_page_size: int | None,
+    elf_sha256_offset: int | None,
+    pad_to_size: int | None,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -120,13 +126,17 @@ def make_command(
         append_hash=not no_hash,
         by_segments=segments,
         mmu_page_size=mmu_page_size,
+        elf_sha256_offset=elf_sha256_offset,
+        pad_to_size=pad_to_size,
     )
+    target = image_target(chip_name)
+    options, findings = _as_elf2image(options, target, str(elf))
     make = ram_only_image_from_elf if ram_only else image_from_elf
-    made = make(read_bytes(elf, what="ELF file"), image_target(chip_name), options, where=str(elf))
+    made = make(read_bytes(elf, what="ELF file"), target, options, where=str(elf))
     write_file(output, made)
     details = {"output": str(output), "bytes": len(made), **_details(EspImage.parse(made))}
-    text = f"{output}: {len(made):#x} bytes"
-    context.exit(show(Answer(command="esp-image make", details=details), as_json=as_json, text=text))
+    answer = Answer(command="esp-image make", findings=findings, details=details)
+    context.exit(show(answer, as_json=as_json, text=f"{output}: {len(made):#x} bytes"))
 
 
 @esp_image.command("load-header")
@@ -156,6 +166,20 @@ def load_header_command(
     text = "\n".join(f"{name:24} {value:#010x}" for name, value in words.items())
     answer = Answer(command="esp-image load-header", findings=findings, details={"header": words})
     context.exit(show(answer, as_json=as_json, text=text))
+
+
+def _as_elf2image(options: ElfOptions, target: ImageTarget, subject: str) -> tuple[ElfOptions, tuple[Finding, ...]]:
+    """What elf2image leaves out where the chip does not have it, left out too, but with a word."""
+    findings = []
+    if options.secure_pad == 1 and not target.has_secure_boot_v1:
+        why = f"the {target.title} has no Secure Boot version 1, so that the image is not padded for it"
+        findings.append(warned("esp.image.secure_pad", subject, why, "give --secure-pad 2"))
+        options = replace(options, secure_pad=None)
+    if options.mmu_page_size and len(target.mmu_page_sizes) == 1 and options.mmu_page_size not in target.mmu_page_sizes:
+        why = f"the {target.title} has pages of {target.mmu_page_sizes[0]:#x} only, found {options.mmu_page_size:#x}"
+        findings.append(warned("esp.image.mmu_page_size", subject, why, "leave --mmu-page-size out"))
+        options = replace(options, mmu_page_size=None)
+    return options, tuple(findings)
 
 
 def _revision(text: str | None) -> int | None:

@@ -51,6 +51,7 @@ class ImageTarget:
     mmu_page_sizes: tuple[int, ...]  #: one, where it cannot be chosen
     flash_frequencies: Mapping[str, int] = field(default_factory=dict)  #: name → code in the header
     bootloader_offset: int = 0  #: where in flash an image lies that the ROM loads
+    has_secure_boot_v1: bool = False  #: the padding of version 1 is of use
     fills_last_page: bool = False  #: keep the last page of mapped flash from being nearly empty
 
     def is_flash(self, address: int) -> bool:

@@ -9,6 +9,8 @@ from bootwright.formats.esp_flash_detect import Key, detect, reads_as
 from bootwright.formats.esp_flash_encryption import BLOCK_SIZE, DEFAULT_CRYPT_CONFIG
 from bootwright.formats.esp_flash_scheme import Algorithm, FlashScheme
 
+XTS_AES_256_KEY_SIZE = 64  #: bytes; what a key manager can deploy beside the eFuses (ESP-IDF, soc_caps.h)
+
 
 def scheme_for(
     key: bytes,
@@ -30,6 +32,8 @@ def scheme_for(
         return FlashScheme(algorithm, key, crypt_config)
     scheme = FlashScheme(Algorithm(chip.flash_encryption.algorithm), key, crypt_config)
     taken = key_sizes(chip)
+    if chip.flash_encryption.key_manager:
+        taken = tuple(dict.fromkeys((*taken, XTS_AES_256_KEY_SIZE)))  # no eFuse purpose need exist for such a key
     if len(key) not in taken:
         expected = " or ".join(map(str, taken))
         raise SiliconError(
