@@ -2,9 +2,11 @@ from dataclasses import dataclass
 
 from tests.support.chip_scene import FLASH_ENCRYPTION, PRIMARY, RELEASE, SECURE_BOOT, application, scene
 
+from bootwright.chips.chip import load_chip
+from bootwright.chips.efuses import Efuses
 from bootwright.finding import Verdict, overall
 from bootwright.sim.board import Board, Ended, Outcome, Steps
-from bootwright.sim.machine import Cut, CutKind, Straps
+from bootwright.sim.machine import Cut, CutKind, Machine, Straps
 
 
 def test_a_new_chip_boots_a_signed_application() -> None:
@@ -70,6 +72,14 @@ def test_strapped_for_download_nothing_boots_unless_download_mode_is_burned_away
     assert it.machine.boot(it.port).booted
     it.machine.straps = Straps.DOWNLOAD
     assert it.machine.boot(it.port).booted
+
+
+def test_an_esp32_heeds_the_end_of_download_mode_from_revision_3_on() -> None:
+    for revision, outcome in ((100, Outcome.DOWNLOAD), (300, Outcome.ROM_REFUSED)):
+        chip = load_chip("esp32")
+        fuses = Efuses.blank(chip, revision=revision).burn_fields({"UART_DOWNLOAD_DIS": 1}).latched()
+        machine = Machine(chip, efuses=fuses, straps=Straps.DOWNLOAD)
+        assert machine.boot_once(scene().port).outcome is outcome
 
 
 def test_a_torn_erase_leaves_the_sector_as_it_was() -> None:

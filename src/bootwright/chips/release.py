@@ -44,6 +44,12 @@ def secure_boot_on(efuses: Efuses) -> bool:
     return efuses.is_set(name) and efuses.revision >= efuses.chip.heeded_since.get(name, 0)
 
 
+def download_mode_off(efuses: Efuses) -> bool:
+    """Whether the ROM no longer enters download mode at all; the ESP32 heeds its fuse from revision 3.0 on."""
+    names = ("DIS_DOWNLOAD_MODE", "UART_DOWNLOAD_DIS")
+    return any(efuses.is_set(n) and efuses.revision >= efuses.chip.heeded_since.get(n, 0) for n in names)
+
+
 def download_closed(efuses: Efuses) -> str:
     """The field that keeps the ROM loader from burning eFuses, or nothing."""
     for name in ("DIS_DOWNLOAD_MODE", "ENABLE_SECURITY_DOWNLOAD", "UART_DOWNLOAD_DIS"):

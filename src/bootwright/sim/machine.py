@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from bootwright.chips.chip import Chip
 from bootwright.chips.efuses import Efuses, FieldChange, diff
+from bootwright.chips.release import download_mode_off
 from bootwright.finding import Finding, failed, passed
 from bootwright.flash import Erase, FlashOp, NorFlash, Write
 from bootwright.sim.board import Bootloader, BurnEfuse, Ended, Outcome, Steps, T
@@ -206,15 +207,12 @@ class _Powered:
     # Running
 
     def run(self, bootloader: Bootloader) -> Ended:
-        if self._machine.straps is Straps.DOWNLOAD and not self._download_disabled():
+        if self._machine.straps is Straps.DOWNLOAD and not download_mode_off(self.efuses):
             return Ended(outcome=Outcome.DOWNLOAD)
         rom = RomRun(self.chip, self._view, self.efuses, self._cause, self.rom_findings, self.console)
         if not self._drive(boot_rom(rom)):
             return Ended(outcome=Outcome.ROM_REFUSED)
         return self._drive(bootloader.run(self))
-
-    def _download_disabled(self) -> bool:
-        return any(self.efuses.is_set(name) for name in ("DIS_DOWNLOAD_MODE", "UART_DOWNLOAD_DIS"))
 
     def _drive(self, steps: Steps[T]) -> T:
         try:

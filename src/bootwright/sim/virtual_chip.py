@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bootwright.chips.efuses import Efuses
+from bootwright.chips.release import download_mode_off
 from bootwright.errors import SiliconError
 from bootwright.flash import Write
 from bootwright.sim.chip_file import CONSOLE_KEPT, ChipFile, ChipState
@@ -207,7 +208,7 @@ class VirtualChip:
         download = self.state.download or boot_pin_low
         if not download:
             self.run_from_flash()
-        elif self._download_disabled():
+        elif download_mode_off(self.efuses):
             self.mode = Mode.CODE
             self.say("Download boot modes disabled\r\n")
         else:
@@ -256,9 +257,6 @@ class VirtualChip:
             self.schedule(wait.delay_s, lambda: self.end_wait() if self._wait is wait else None)
         if not booted.powered:
             self.power(on=False)
-
-    def _download_disabled(self) -> bool:
-        return any(self.efuses.is_set(name) for name in ("DIS_DOWNLOAD_MODE", "UART_DOWNLOAD_DIS"))
 
     # The UARTs
 
