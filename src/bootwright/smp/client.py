@@ -149,15 +149,10 @@ def check(found, what):
 
 
 def refuse(what, group, rc):
-    """Raise `RefusedByDeviceError` with the code in words."""
-    from .codes import explain
-
+    """Raise `RefusedByDeviceError`."""
     if not isinstance(rc, int) or not isinstance(group, int):
         raise NonsenseError("the device refused %s with a code that is no number" % what, "check its firmware")
-    hint = ""
-    if group < 0 and rc == 8:
-        hint = "the device's firmware was built without this command"
-    raise RefusedByDeviceError("the device refused %s: rc %d, %s" % (what, rc, explain(group, rc)), hint, group, rc)
+    raise RefusedByDeviceError(what, group, rc)
 
 
 def console_link(clock, capacity=1024, replies=4096, on_text=None, **options):

@@ -9,8 +9,12 @@ class SmpError(Exception):
 
     def __init__(self, message, hint=""):
         super().__init__(message)
-        self.message = message
         self.hint = hint
+
+    @property
+    def message(self):
+        """The sentence."""
+        return self.args[0]
 
 
 class MalformedError(SmpError):
@@ -28,10 +32,22 @@ class NonsenseError(SmpError):
 class RefusedByDeviceError(SmpError):
     """The device said no: `group` is -1 for an SMP-wide code, else the group whose table `rc` belongs to."""
 
-    def __init__(self, message, hint="", group=-1, rc=1):
-        super().__init__(message, hint)
+    def __init__(self, what, group=-1, rc=1):
+        super().__init__(what)
+        self.what = what
         self.group = group
         self.rc = rc
+        self.hint = "the device's firmware was built without this command" if group < 0 and rc == 8 else ""
+
+    @property
+    def message(self):
+        """The code in words; a board that only wants the code need not load them."""
+        from .codes import explain
+
+        return "the device refused %s: rc %d, %s" % (self.what, self.rc, explain(self.group, self.rc))
+
+    def __str__(self):
+        return self.message
 
 
 class UploadError(SmpError):

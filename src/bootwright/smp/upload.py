@@ -12,6 +12,7 @@ from there: go-back-N. The loop allocates nothing: it reuses the link's buffers 
 
 from .cbor import BYTES, MAP, TEXT, UINT, encode, put_head
 from .client import BODY_AT
+from .console import LINE
 from .errors import MalformedError, NonsenseError, UploadError
 from .header import IMAGE, IMAGE_UPLOAD, SIZE, WRITE
 from .pace import QUICK_BYTES_MS, Pace
@@ -83,9 +84,9 @@ class Upload:
         self._end = 0
         self._data = self._frame[0:0]
         self._data_at = 0
-        self._ahead = self._rest = link.view[0:0]
-        self._ahead_end = 0
-        self._rest_start = self._rest_end = 0
+        places = len(link.view) // LINE + 1
+        self._starts = [None] * places  #: views of what goes ahead, by how many lines it has
+        self._rests = [None] * places
         self._before = _NO_OFFSET
         self._stuck = 0
         self._restarts = 0
@@ -293,17 +294,16 @@ class Upload:
         return link.outgoing.close(link.begin(WRITE, IMAGE, IMAGE_UPLOAD, at - BODY_AT))
 
     def _rest_of(self, sent, total):
-        if self._rest_start != sent or self._rest_end != total:
-            self._rest_start = sent
-            self._rest_end = total
-            self._rest = self.link.view[sent:total]
-        return self._rest
+        view = self._rests[sent // LINE]
+        if view is None or len(view) != total - sent:
+            view = self._rests[sent // LINE] = self.link.view[sent:total]
+        return view
 
     def _start_of(self, ahead):
-        if self._ahead_end != ahead:
-            self._ahead_end = ahead
-            self._ahead = self.link.view[:ahead]
-        return self._ahead
+        view = self._starts[ahead // LINE]
+        if view is None or len(view) != ahead:
+            view = self._starts[ahead // LINE] = self.link.view[:ahead]
+        return view
 
     def _answer(self, off):
         """The offset in the answer in hand; an error code in it ends the upload."""

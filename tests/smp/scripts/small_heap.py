@@ -15,7 +15,7 @@ from smp.upload import Upload  # noqa: E402
 
 gc.collect()
 code = gc.mem_alloc()
-SIZE = 100_000
+SIZE = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
 
 
 class Uart:
