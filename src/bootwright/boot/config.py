@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bootwright.boot.image_key import ImageEncryption
 from bootwright.errors import FormatError
 from bootwright.flash import SECTOR_SIZE, Area
 
@@ -21,11 +22,41 @@ class Mode(StrEnum):
     OFFSET = "offset"  #: MCUBOOT_SWAP_USING_OFFSET
     OVERWRITE = "overwrite"  #: MCUBOOT_OVERWRITE_ONLY
     OVERWRITE_FAST = "overwrite-fast"  #: with MCUBOOT_OVERWRITE_ONLY_FAST, which the Espressif port never sets
+    DIRECT_XIP = "direct-xip"  #: MCUBOOT_DIRECT_XIP: the newer of both slots runs where it lies
+    DIRECT_XIP_REVERT = "direct-xip-revert"  #: with MCUBOOT_DIRECT_XIP_REVERT
+    RAM_LOAD = "ram-load"  #: MCUBOOT_RAM_LOAD: the newer of both slots is copied to RAM and runs there
+    RAM_LOAD_REVERT = "ram-load-revert"  #: with MCUBOOT_RAM_LOAD_REVERT
+    SINGLE = "single-slot"  #: MCUBOOT_SINGLE_APPLICATION_SLOT: no update at all
 
     @property
     def swaps(self) -> bool:
         """Whether the old image is kept, so that it can come back."""
-        return self not in (Mode.OVERWRITE, Mode.OVERWRITE_FAST)
+        return self in (Mode.SCRATCH, Mode.MOVE, Mode.OFFSET)
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the secondary image is copied over the primary one."""
+        return self in (Mode.OVERWRITE, Mode.OVERWRITE_FAST)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether an image runs from either slot (ARE_SLOTS_EQUIVALENT)."""
+        return self in (Mode.DIRECT_XIP, Mode.DIRECT_XIP_REVERT, Mode.RAM_LOAD, Mode.RAM_LOAD_REVERT)
+
+    @property
+    def loads_to_ram(self) -> bool:
+        """Whether images are checked and run in RAM."""
+        return self in (Mode.RAM_LOAD, Mode.RAM_LOAD_REVERT)
+
+    @property
+    def selects_once(self) -> bool:
+        """Whether an image of an equivalent slot that was not confirmed is erased at the next boot."""
+        return self in (Mode.DIRECT_XIP_REVERT, Mode.RAM_LOAD_REVERT)
+
+    @property
+    def compared(self) -> bool:
+        """Whether there are traces of the real code in this mode."""
+        return self in (Mode.SCRATCH, Mode.MOVE, Mode.OFFSET, Mode.OVERWRITE)
 
 
 class Signature(StrEnum):
@@ -52,6 +83,11 @@ class ImageSlots:
     secondary: Area
 
 
+def single_slot(primary: Area) -> ImageSlots:
+    """The slots of a build that has but one."""
+    return ImageSlots(primary, Area("none", primary.address + primary.size, 0))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootConfig:
     """One build of MCUboot with the Espressif port, as far as the flash can tell."""
@@ -69,7 +105,8 @@ class BootConfig:
     max_img_sectors: int = 512  #: MCUBOOT_MAX_IMG_SECTORS
     sector_size: int = SECTOR_SIZE
     serial: SerialErase | None = None  #: None: no serial recovery
-    encrypted_images: bool = False  #: MCUBOOT_ENC_IMAGES; of it only what serial recovery does is modelled
+    encryption: ImageEncryption | None = None  #: MCUBOOT_ENC_IMAGES; None refuses encrypted images, as the port does
+    ram: Area | None = None  #: IMAGE_EXECUTABLE_RAM_START and _SIZE; only ram-load has them
 
     def __post_init__(self) -> None:
         if self.mode is Mode.SCRATCH and self.scratch is None:
@@ -78,6 +115,10 @@ class BootConfig:
             raise FormatError("found no image, expected one or two", "set CONFIG_ESP_IMAGE0_PRIMARY_START_ADDRESS")
         if self.max_align not in (8, 16, 32):
             raise FormatError(f"found max_align {self.max_align}, expected 8, 16 or 32", "see MCUBOOT_BOOT_MAX_ALIGN")
+        if self.mode.loads_to_ram and self.ram is None:
+            raise FormatError("ram-load without a range of RAM", "give IMAGE_EXECUTABLE_RAM_START and _SIZE")
+        if self.encryption is not None and self.mode in (Mode.DIRECT_XIP, Mode.DIRECT_XIP_REVERT):
+            raise FormatError("found image encryption with direct-xip; the build stops at it", "take ram-load")
         if self.security_counter and not self.downgrade_prevention:
             raise FormatError(
                 "found a security counter without downgrade prevention; the port ignores it",
@@ -87,5 +128,5 @@ class BootConfig:
     @property
     def areas(self) -> tuple[Area, ...]:
         """All areas that MCUboot may change."""
-        slots = tuple(area for image in self.images for area in (image.primary, image.secondary))
+        slots = tuple(area for image in self.images for area in (image.primary, image.secondary) if area.size)
         return slots if self.scratch is None else (*slots, self.scratch)

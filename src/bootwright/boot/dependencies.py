@@ -8,7 +8,8 @@ from __future__ import annotations
 from bootwright.boot.layout import PRIMARY, SECONDARY
 from bootwright.boot.loader_state import Loader
 from bootwright.boot.swap_type import UPGRADES, SwapType
-from bootwright.boot.validate import TLV_DEPENDENCY, TlvError, tlv_areas, tlvs
+from bootwright.boot.tlv import TlvError, tlv_areas, tlvs
+from bootwright.boot.validate import TLV_DEPENDENCY
 
 DEPENDENCY_SIZE = 12  #: `struct image_dependency`
 
@@ -18,15 +19,16 @@ def dependencies_met(loader: Loader) -> bool:
     for image in range(len(loader.config.images)):
         loader.image = image
         slot = PRIMARY if loader.swap_type in (SwapType.NONE, SwapType.FAIL) else SECONDARY
-        if not _slot_dependencies_met(loader, slot):
+        if not slot_dependencies_met(loader, slot):
             loader.swap_types = [SwapType.NONE] * len(loader.config.images)
             return False
     return True
 
 
-def _slot_dependencies_met(loader: Loader, slot: int) -> bool:
+def slot_dependencies_met(loader: Loader, slot: int) -> bool:
+    """boot_verify_slot_dependencies of the current image."""
     area, header = loader.place(slot).area, loader.header(slot)
-    start = loader.secondary_offset[loader.image] if slot == SECONDARY else 0
+    start = loader.start_of(slot)
     try:
         areas = tlv_areas(loader, area, header, start)
         for tlv in tlvs(loader, area, header, areas, protected_only=True):
@@ -48,5 +50,8 @@ def _fulfilled(loader: Loader, dependency: bytes) -> bool:
     if image >= len(loader.config.images):
         return False
     wanted = dependency[4], dependency[5], int.from_bytes(dependency[6:8], "little")
-    slot = SECONDARY if loader.swap_types[image] in UPGRADES else PRIMARY
+    if loader.config.mode.chooses:
+        slot = loader.active[image]
+    else:
+        slot = SECONDARY if loader.swap_types[image] in UPGRADES else PRIMARY
     return loader.headers[image][slot].comparable >= wanted

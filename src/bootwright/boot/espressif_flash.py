@@ -35,6 +35,7 @@ class EspressifFlash:
         """flash_area_read: None where it refuses; the bounds check wraps at 32 bits as the C code's does."""
         end = (offset + length) & U32
         if end > area.size:
+            self._probe.log("ERR", f"flash_area_read: Out of Bounds ({end:#x} vs {area.size:#x})")
             return None
         address = (area.address + offset) & U32
         try:
@@ -44,7 +45,9 @@ class EspressifFlash:
 
     def write(self, area: Area, offset: int, data: bytes, why: str) -> tuple[FlashOp, ...] | None:
         """flash_area_write: the raw operations, or None where it refuses."""
-        if (offset + len(data)) & U32 > area.size:
+        end = (offset + len(data)) & U32
+        if end > area.size:
+            self._probe.log("ERR", f"flash_area_write: Out of Bounds ({end:#x} vs {area.size:#x})")
             return None
         address = (area.address + offset) & U32
         if self._encrypted:

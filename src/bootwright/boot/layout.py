@@ -17,7 +17,7 @@ from bootwright.formats.mcuboot_trailer import TrailerGeometry, boot_magic
 PRIMARY, SECONDARY = 0, 1
 
 #: BOOT_STATUS_STATE_COUNT: status bytes for each sector index
-STATES = {Mode.SCRATCH: 3, Mode.MOVE: 3, Mode.OFFSET: 2, Mode.OVERWRITE: 3, Mode.OVERWRITE_FAST: 3}
+STATES = dict.fromkeys(Mode, 3) | {Mode.OFFSET: 2, Mode.SINGLE: 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Place:
     status_entries: int
     swap_size: int
     tlv_sizes: int  #: swap-offset only
+    keys: tuple[int, int]  #: of the primary's and the secondary's image key; only with image encryption
     swap_info: int
     copy_done: int
     image_ok: int
@@ -112,6 +113,7 @@ def _place(area: Area, geometry: TrailerGeometry, *, scratch: bool, config: Boot
         status_entries=entries,
         swap_size=geometry.swap_size,
         tlv_sizes=geometry.swap_info - geometry.max_align,
+        keys=(geometry.key(PRIMARY), geometry.key(SECONDARY)),
         swap_info=geometry.swap_info,
         copy_done=geometry.copy_done,
         image_ok=geometry.image_ok,
@@ -127,6 +129,7 @@ def _geometry(area: Area, config: BootConfig) -> TrailerGeometry:
         write_size=config.write_align,
         max_sectors=config.max_img_sectors,
         states=STATES[config.mode],
+        key_size=0 if config.encryption is None else config.encryption.stored_size(config.max_align),
         tlv_sizes_saved=config.mode is Mode.OFFSET,
     )
 

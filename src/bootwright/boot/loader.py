@@ -9,29 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bootwright.boot import overwrite, swap_move, swap_offset, swap_scratch
+from bootwright.boot.choose import choose, set_next
 from bootwright.boot.config import BootConfig, Mode
 from bootwright.boot.dependencies import dependencies_met
-from bootwright.boot.header import FLAG_NON_BOOTABLE, HEADER_SIZE, IMAGE_MAGIC, Header, parse_header
+from bootwright.boot.encrypted import load_keys_for_swap, resume_keys
+from bootwright.boot.header import IMAGE_MAGIC
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import Booted, BootOutcome, HaltError, NoImage, Panic, halted
 from bootwright.boot.probe import UNWATCHED, Probe
+from bootwright.boot.single import boot_only_slot
+from bootwright.boot.slot_check import STRATEGIES, downgrade, read_headers, validate_slot
 from bootwright.boot.swap_type import UPGRADES, Flag, Magic, SwapType
-from bootwright.boot.validate import header_fault, read_image_size, security_counter, validate_image
+from bootwright.boot.validate import read_image_size, security_counter
 from bootwright.finding import Finding, failed
 from bootwright.flash import Flash, Program
 
 EFLASH, EBADIMAGE, EBADVECT = 1, 3, 4
-
-
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """What an upgrade strategy answers for itself."""
-
-    slots_compatible: Callable[[Loader], bool]
-    read_image_header: Callable[[Loader, int, Status | None], Header | None]
-    max_image_size: Callable[[Loader], int]
-    headers_need_magic: bool  #: boot_read_image_header fails on another magic while the status is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +36,6 @@ class Swap:
     read_status_bytes: Callable[[Loader, Place, Status], None]
     run: Callable[[Loader, Status, int], Program[None]]
 
-
-STRATEGIES = {
-    Mode.SCRATCH: Strategy(
-        swap_scratch.slots_compatible, swap_scratch.read_image_header, swap_scratch.max_image_size, False
-    ),
-    Mode.MOVE: Strategy(swap_move.slots_compatible, swap_move.read_image_header, swap_move.max_image_size, True),
-    Mode.OFFSET: Strategy(
-        swap_offset.slots_compatible, swap_offset.read_image_header, swap_offset.max_image_size, True
-    ),
-    Mode.OVERWRITE: Strategy(overwrite.slots_compatible, overwrite.read_image_header, overwrite.max_image_size, False),
-    Mode.OVERWRITE_FAST: Strategy(
-        overwrite.slots_compatible, overwrite.read_image_header, overwrite.max_image_size, False
-    ),
-}
 
 COPIES = {Mode.OVERWRITE: overwrite.copy_image, Mode.OVERWRITE_FAST: overwrite.copy_image_fast}
 
@@ -69,8 +49,9 @@ SWAPS = {
 def boot_go(flash: Flash, config: BootConfig, *, probe: Probe = UNWATCHED) -> Program[BootOutcome]:
     """boot_go: finish or begin upgrades, then validate what is going to run."""
     loader = Loader(flash, config, probe)
+    go = choose if config.mode.chooses else boot_only_slot if config.mode is Mode.SINGLE else _boot
     try:
-        return (yield from _boot(loader))
+        return (yield from go(loader))
     except HaltError as halt:
         return Panic((halt.finding,))
 
@@ -85,6 +66,9 @@ def set_pending(flash: Flash, config: BootConfig, *, image: int = 0, permanent: 
     loader.image = image
     place = loader.place(SECONDARY)
     try:
+        if config.mode.selects_once:
+            found = yield from set_next(loader, SECONDARY, confirm=permanent)
+            return EBADIMAGE if found.magic is Magic.BAD else 0
         magic = loader.swap_state(place).magic
         if magic is Magic.UNSET:
             yield from loader.write_magic(place)
@@ -106,6 +90,9 @@ def set_confirmed(flash: Flash, config: BootConfig, *, image: int = 0) -> Progra
     loader.image = image
     place = loader.place(PRIMARY)
     try:
+        if config.mode.selects_once:
+            found = yield from set_next(loader, PRIMARY, confirm=True)
+            return EBADIMAGE if found.magic is Magic.BAD else 0
         state = loader.swap_state(place)
         if state.magic is Magic.GOOD and state.image_ok is Flag.UNSET:
             yield from loader.write_image_ok(place)
@@ -117,10 +104,11 @@ def set_confirmed(flash: Flash, config: BootConfig, *, image: int = 0) -> Progra
 def _boot(loader: Loader) -> Program[BootOutcome]:
     """context_boot_go of the builds that upgrade from a secondary slot."""
     count = len(loader.config.images)
-    status = Status()
+    status = loader.new_status()
     for image in range(count):
         loader.image = image
         loader.filled = image + 1
+        loader.image_keys[image] = [None, None]
         yield from _prepare(loader, status)
         if loader.swap_type in UPGRADES:
             loader.has_upgrade = True
@@ -129,7 +117,8 @@ def _boot(loader: Loader) -> Program[BootOutcome]:
     for image in range(count):
         loader.image = image
         if count > 1:
-            status = Status()
+            loader.image_keys[image] = [None, None]
+            status = loader.new_status()
         status.swap_type = loader.swap_type
         yield from _perform(loader, status)
     for image in range(count):
@@ -144,64 +133,50 @@ def _boot(loader: Loader) -> Program[BootOutcome]:
 
 def _fault_of_primary(loader: Loader) -> Program[Finding | None]:
     """The last look before the jump; it erases nothing."""
-    if loader.swap_type != SwapType.NONE and not _read_headers(loader, None, require_all=False):
+    if loader.swap_type != SwapType.NONE and not read_headers(loader, None, require_all=False):
         return failed("mcuboot.header.unreadable", loader.place(PRIMARY).area.name, "the header cannot be read")
-    found = yield from _validate_slot(loader, PRIMARY, Status(), SwapType.NONE)
+    found = yield from validate_slot(loader, PRIMARY, loader.new_status(), SwapType.NONE)
     return found
-
-
-def _read_headers(loader: Loader, status: Status | None, *, require_all: bool) -> bool:
-    """boot_read_image_headers: a secondary that cannot be read is tolerated unless a swap is under way."""
-    strategy = STRATEGIES[loader.config.mode]
-    for slot in (PRIMARY, SECONDARY):
-        header = strategy.read_image_header(loader, slot, status)
-        good = header is not None
-        if header is not None:
-            loader.headers[loader.image][slot] = header
-            good = status is None or not strategy.headers_need_magic or header.magic == IMAGE_MAGIC
-        if not good:
-            return slot == SECONDARY and not require_all
-    return True
 
 
 def _prepare(loader: Loader, status: Status) -> Program[None]:
     """boot_prepare_image_for_update: finish an interrupted swap, or find out what is asked for."""
     mode, probe = loader.config.mode, loader.probe
-    if not _read_headers(loader, None, require_all=False):
+    if not read_headers(loader, None, require_all=False):
         probe.log("WRN", f"Failed reading image headers; Image={loader.image}")
         loader.swap_type = SwapType.NONE
         return
     if not STRATEGIES[mode].slots_compatible(loader):
         loader.swap_type = SwapType.NONE
         return
-    _reset(status)
+    _reset(loader, status)
     if mode.swaps:
         _read_status(loader, status)
-        if not _read_headers(loader, status, require_all=not status.is_reset):
+        if not read_headers(loader, status, require_all=not status.is_reset):
             probe.log("WRN", f"Failed reading image headers; Image={loader.image}")
             loader.swap_type = SwapType.NONE
             return
     if not status.is_reset:
         _review_swap_types(loader, aborted=True)
         yield from _finish_swap(loader, status)
-        if not _read_headers(loader, None, require_all=False):
+        if not read_headers(loader, None, require_all=False):
             raise halted("mcuboot.header.unreadable", "primary", "headers cannot be read after the swap: assertion")
         loader.swap_type = SwapType.NONE
         return
     if status.swap_type == SwapType.NONE:
         loader.swap_type = yield from _validated_swap_type(loader, status)
     else:
-        fault = yield from _validate_slot(loader, SECONDARY, status, SwapType.NONE)
+        fault = yield from validate_slot(loader, SECONDARY, status, SwapType.NONE)
         loader.swap_type = status.swap_type if fault is None else SwapType.FAIL
     _review_swap_types(loader, aborted=False)
 
 
-def _reset(status: Status) -> None:
+def _reset(loader: Loader, status: Status) -> None:
     """boot_status_reset."""
-    fresh = Status()
+    fresh = loader.new_status()
     status.idx, status.state, status.op = fresh.idx, fresh.state, fresh.op
     status.use_scratch, status.swap_type = fresh.use_scratch, fresh.swap_type
-    status.swap_size, status.source = fresh.swap_size, fresh.source
+    status.swap_size, status.source, status.stored_keys = fresh.swap_size, fresh.source, fresh.stored_keys
 
 
 def _read_status(loader: Loader, status: Status) -> None:
@@ -232,79 +207,10 @@ def _validated_swap_type(loader: Loader, status: Status) -> Program[int]:
     """boot_validated_swap_type: what the trailers ask for, if the secondary image is good."""
     swap_type = loader.requested_swap()
     if swap_type in UPGRADES:
-        fault = yield from _validate_slot(loader, SECONDARY, status, swap_type)
+        fault = yield from validate_slot(loader, SECONDARY, status, swap_type)
         if fault is not None:
             return SwapType.NONE
     return swap_type
-
-
-def _validate_slot(loader: Loader, slot: int, status: Status, expected: SwapType) -> Program[Finding | None]:
-    """boot_validate_slot: None for a good image; a bad one in the secondary slot is erased."""
-    place, header, mode = loader.place(slot), loader.header(slot), loader.config.mode
-    if header.erased or header.flags & FLAG_NON_BOOTABLE:
-        if mode.swaps and slot == SECONDARY:
-            yield from _drop_leftovers(loader, place, status)
-        return failed("mcuboot.image.none", place.area.name, f"{place.area.name} is {_why_none(header)}")
-    fault: Finding | None = None
-    if mode is Mode.OFFSET and slot == SECONDARY and status.is_reset and expected in (SwapType.TEST, SwapType.PERM):
-        fault = _upload_address_fault(loader, place)
-    if not mode.swaps and loader.config.downgrade_prevention and slot == SECONDARY:
-        primary = loader.header(PRIMARY)
-        if header.comparable < primary.comparable and not primary.erased:
-            loader.probe.log("ERR", "Insufficient version in secondary slot")
-            loader.mark("refuse downgrade", status)
-            yield from loader.scramble_slot(place, "erase refused image")
-            fault = _downgrade(loader)
-            loader.probe.refused(fault)
-            return fault
-    if fault is None:
-        in_plain = loader.config.encrypted_images and slot == PRIMARY
-        wrong = header_fault(header, place.area, in_plain=in_plain)
-        if wrong:
-            fault = failed("mcuboot.image.header", place.area.name, wrong)
-        else:
-            fault = validate_image(loader, slot, max_size=STRATEGIES[mode].max_image_size(loader))
-    if fault is not None:
-        name = "primary" if slot == PRIMARY else "secondary"
-        loader.probe.log("ERR", f"Image in the {name} slot is not valid!")
-        if slot == SECONDARY:
-            loader.probe.refused(fault)
-            loader.mark("erase invalid image", status)
-            yield from loader.scramble_slot(place, "erase invalid image")
-    return fault
-
-
-def _why_none(header: Header) -> str:
-    """Flags are looked at before the magic: noise with the right bit set counts as marked, and that is worth saying."""
-    if header.erased:
-        return "empty"
-    if header.magic != IMAGE_MAGIC:
-        found = f"the magic there is {header.magic:#010x}, expected {IMAGE_MAGIC:#010x}"
-        return f"marked as not bootable, by bytes that are no image header: {found}"
-    return "marked as not bootable"
-
-
-def _drop_leftovers(loader: Loader, place: Place, status: Status) -> Program[None]:
-    """A trailer without an image would keep new images out; in swap-move it could also ask for reverts forever."""
-    loader.mark("drop leftover trailer", status)
-    yield from loader.scramble_trailer(place, "erase leftover trailer")
-    if loader.config.mode is Mode.MOVE and (
-        status.swap_type == SwapType.REVERT or loader.requested_swap() is SwapType.REVERT
-    ):
-        loader.mark("clear stuck revert", status)
-        cleared = yield from loader.scramble_trailer(loader.place(PRIMARY), "clear stuck revert")
-        if cleared:
-            loader.probe.log("INF", f"Cleared image {loader.image} primary slot trailer due to stuck revert")
-
-
-def _upload_address_fault(loader: Loader, place: Place) -> Finding | None:
-    """swap-offset: a new image in the first sector was uploaded one sector too low."""
-    data = loader.esp.read(place.area, 0, HEADER_SIZE)
-    if data is None or parse_header(data).magic != IMAGE_MAGIC:
-        return None
-    loader.probe.log("ERR", "Secondary header magic detected in first sector, wrong upload address?")
-    because = "an image begins in the first sector of the secondary slot; swap-offset wants it one sector up"
-    return failed("mcuboot.image.upload_address", place.area.name, because, "erase the slot and upload one sector up")
 
 
 def _perform(loader: Loader, status: Status) -> Program[None]:
@@ -322,13 +228,13 @@ def _perform(loader: Loader, status: Status) -> Program[None]:
         raise halted("mcuboot.swap_type", loader.place(PRIMARY).area.name, because)
     if swap_type != SwapType.REVERT and _is_downgrade(loader):
         loader.probe.log("INF", f"Image {loader.image} in slot 1 erased due to downgrade prevention")
-        loader.probe.refused(_downgrade(loader))
+        loader.probe.refused(downgrade(loader))
         loader.mark("refuse downgrade", status)
         yield from loader.scramble_slot(loader.place(SECONDARY), "erase refused image")
         loader.swap_type = SwapType.NONE
         return
     if not loader.config.mode.swaps:
-        yield from COPIES[loader.config.mode](loader)
+        yield from COPIES[loader.config.mode](loader, status)
         return
     yield from _swap_image(loader, status)
     yield from _conclude(loader, status, swap_type, "perform")
@@ -353,9 +259,15 @@ def _conclude(loader: Loader, status: Status, swap_type: int, step: str) -> Prog
 def _swap_image(loader: Loader, status: Status) -> Program[None]:
     """boot_swap_image: how much to swap is computed once and then read back from the trailer."""
     if status.is_reset:
-        status.swap_size = max(_size_of(loader, slot) for slot in (PRIMARY, SECONDARY))
+        sizes = []
+        for slot in (PRIMARY, SECONDARY):
+            sizes.append(_size_of(loader, slot))
+            load_keys_for_swap(loader, slot, status)
+        status.swap_size = max(sizes)
     else:
-        status.swap_size = loader.read_swap_size(loader.find_status())
+        place = loader.find_status()
+        status.swap_size = loader.read_swap_size(place)
+        resume_keys(loader, place, status)
     yield from SWAPS[loader.config.mode].run(loader, status, status.swap_size)
 
 
@@ -375,17 +287,6 @@ def _size_of(loader: Loader, slot: int) -> int:
         total = size - header.tlv_offset - header.protect_tlv_size
         loader.unprotected_tlv_size[loader.image][slot] = total & 0xFFFF
     return size
-
-
-def _downgrade(loader: Loader) -> Finding:
-    """Why the update is a step back."""
-    if loader.config.security_counter and loader.config.mode.swaps:
-        offered, running = (security_counter(loader, slot) for slot in (SECONDARY, PRIMARY))
-        because = f"security counter {offered} is lower than the {running} of the primary slot"
-    else:
-        offered_version, running_version = loader.header(SECONDARY).version, loader.header(PRIMARY).version
-        because = f"version {offered_version} is lower than the {running_version} in the primary slot"
-    return failed("mcuboot.image.downgrade", loader.place(SECONDARY).area.name, because)
 
 
 def _is_downgrade(loader: Loader) -> bool:

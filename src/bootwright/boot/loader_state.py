@@ -6,17 +6,17 @@ bootutil_public.c, swap_misc.c, loader.c (MCUboot 2d4bacc3). Assertions of the C
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from bootwright.boot.config import BootConfig, Mode
-from bootwright.boot.espressif_flash import COPY_BUFFER, EspressifFlash
+from bootwright.boot.espressif_flash import EspressifFlash
 from bootwright.boot.header import NO_HEADER, Header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Layout, Place, layout_of
 from bootwright.boot.outcome import halted
 from bootwright.boot.probe import Probe
 from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType, decode_flag, swap_type_of
-from bootwright.flash import Flash, Program, Write
+from bootwright.flash import Flash, Program
 
 
 class Source(IntEnum):
@@ -26,6 +26,9 @@ class Source(IntEnum):
     SCRATCH = 1
     PRIMARY_SLOT = 2
 
+
+#: BOOT_SLOT_NONE
+NO_SLOT = -1
 
 #: BOOT_STATUS_OP_*; swap-offset has no move phase
 MOVE, SWAP = 1, 2
@@ -42,6 +45,8 @@ class Status:
     swap_type: int = SwapType.NONE  #: the nibble as it was read; only a row of the table makes it a `SwapType`
     swap_size: int = 0
     source: Source = Source.NONE
+    #: enckey or enctlv of both slots as the trailer keeps them; empty in a build without encryption
+    stored_keys: list[bytes] = field(default_factory=list)
 
     @property
     def is_reset(self) -> bool:
@@ -53,6 +58,7 @@ class Loader:
     """`struct boot_loader_state`: one boot of one build over one flash."""
 
     __slots__ = (
+        "active",
         "config",
         "esp",
         "filled",
@@ -60,6 +66,7 @@ class Loader:
         "has_upgrade",
         "headers",
         "image",
+        "image_keys",
         "layout",
         "probe",
         "secondary_offset",
@@ -80,7 +87,21 @@ class Loader:
         self.swap_types: list[int] = [SwapType.NONE] * count
         self.secondary_offset = [0] * count  #: swap-offset: where the secondary image begins
         self.unprotected_tlv_size = [[0, 0] for _ in range(count)]  #: swap-offset
+        self.image_keys: list[list[bytes | None]] = [[None, None] for _ in range(count)]  #: enc: those that are valid
+        self.active = [NO_SLOT] * count  #: slot_usage.active_slot: what runs, where both slots are equivalent
         self.has_upgrade = False
+
+    def new_status(self) -> Status:
+        """boot_status_reset."""
+        encryption = self.config.encryption
+        if encryption is None:
+            return Status()
+        size = encryption.stored_size(self.layout.max_align)
+        return Status(stored_keys=[b"\xff" * size, b"\xff" * size])
+
+    def start_of(self, slot: int) -> int:
+        """Where the image of a slot begins in it: swap-offset alone has its updates one sector up."""
+        return self.secondary_offset[self.image] if slot == SECONDARY else 0
 
     def sector_offset(self, slot: int, index: int) -> int:
         """boot_img_sector_off of the current image."""
@@ -134,8 +155,14 @@ class Loader:
                 tuple(tuple(pair) for pair in others),
                 tuple(self.secondary_offset),
                 tuple(tuple(pair) for pair in self.unprotected_tlv_size),
+                *self._secrets(status),
             )
         )
+
+    def _secrets(self, status: Status) -> tuple[object, ...]:
+        if self.config.encryption is None:
+            return ()
+        return tuple(tuple(pair) for pair in self.image_keys), tuple(status.stored_keys)
 
     # --- reading trailers ---
 
@@ -244,7 +271,16 @@ class Loader:
             sizes = self.unprotected_tlv_size[self.image]
             both = (sizes[SECONDARY] << 16 | sizes[PRIMARY]).to_bytes(4, "little")
             yield from self.write_trailer(place, place.tlv_sizes, both, "write unprotected TLV sizes")
+        yield from self.write_keys(place, status)
         yield from self.write_magic(place)
+
+    def write_keys(self, place: Place, status: Status) -> Program[None]:
+        """boot_write_enc_keys, whose failure nobody looks at."""
+        for offset, data in zip(place.keys, status.stored_keys, strict=False):
+            ops = self.esp.write(place.area, offset, data, "write image key")
+            if ops is None:
+                return
+            yield from ops
 
     def set_image_ok(self) -> Program[None]:
         """swap_set_image_ok."""
@@ -300,28 +336,3 @@ class Loader:
     def scramble_slot(self, place: Place, why: str) -> Program[None]:
         """boot_scramble_slot: the whole slot, upwards."""
         yield from self.erase_region(place, 0, place.area.size, why)
-
-    def copy_region(self, source: Place, target: Place, offset: int, to: int, size: int, why: str) -> Program[bool]:
-        """boot_copy_region in pieces of 1 KiB; False where a read or write is refused."""
-        esp, source_area, target_area = self.esp, source.area, target.area
-        plain = not self.config.flash_encryption_active and not (target_area.address + to) & 3
-        if plain and offset + size <= source_area.size and to + size <= target_area.size and not size & 3:
-            read, start, base = self.flash.read, source_area.address + offset, target_area.address + to
-            for at in range(0, size, COPY_BUFFER):
-                yield Write(base + at, read(start + at, min(COPY_BUFFER, size - at)), why)
-            return True
-        for at in range(0, size, COPY_BUFFER):
-            data = esp.read(source_area, offset + at, min(COPY_BUFFER, size - at))
-            if data is None:
-                return False
-            ops = esp.write(target_area, to + at, data, why)
-            if ops is None:
-                return False
-            yield from ops
-        return True
-
-    def must_copy(self, source: Place, target: Place, offset: int, to: int, size: int, why: str) -> Program[None]:
-        """A copy whose failure is asserted against."""
-        done = yield from self.copy_region(source, target, offset, to, size, why)
-        if not done:
-            raise halted("mcuboot.copy.refused", target.area.name, f"{why}: the copy leaves an area: assertion")

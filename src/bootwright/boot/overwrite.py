@@ -5,6 +5,8 @@ Source: boot_copy_image of boot/bootutil/src/loader.c, with and without MCUBOOT_
 
 from __future__ import annotations
 
+from bootwright.boot.copying import copy_region
+from bootwright.boot.encrypted import REFUSED, is_encrypted, load_key
 from bootwright.boot.header import HEADER_SIZE, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY
 from bootwright.boot.loader_state import Loader, Status
@@ -36,22 +38,22 @@ def max_image_size(loader: Loader) -> int:
     return loader.place(PRIMARY).swap_info
 
 
-def copy_image(loader: Loader) -> Program[None]:
+def copy_image(loader: Loader, status: Status) -> Program[None]:
     """boot_copy_image: the whole slot, the secondary's trailer included; then the request is dropped."""
-    step, status = loader.layout.sector_size, Status(swap_type=loader.swap_type)
+    step = loader.layout.sector_size
     primary = loader.place(PRIMARY)
     _announce(loader)
     loader.mark("overwrite: erase primary", status)
     for index in range(primary.sectors):
         yield from loader.must_erase(primary, index * step, step, "erase primary")
     loader.mark("overwrite: copy", status)
-    yield from _copy(loader, primary.sectors * step)
+    yield from _copy(loader, primary.sectors * step, status)
     yield from _drop_request(loader, status)
 
 
-def copy_image_fast(loader: Loader) -> Program[None]:
+def copy_image_fast(loader: Loader, status: Status) -> Program[None]:
     """boot_copy_image, fast: only what the image takes, and the trailer, which gets a magic of its own."""
-    layout, status = loader.layout, Status(swap_type=loader.swap_type)
+    layout = loader.layout
     step, primary = layout.sector_size, loader.place(PRIMARY)
     image_size = read_image_size(loader, SECONDARY)
     if image_size is None:
@@ -65,7 +67,7 @@ def copy_image_fast(loader: Loader) -> Program[None]:
     first = layout.first_trailer_sector(loader.image, PRIMARY) * step
     yield from loader.must_erase(primary, first, primary.sectors * step - first, "erase primary trailer")
     loader.mark("overwrite: copy", status)
-    yield from _copy(loader, image_size + layout.write_size - image_size % layout.write_size)
+    yield from _copy(loader, image_size + layout.write_size - image_size % layout.write_size, status)
     loader.mark("overwrite: magic", status)
     yield from loader.write_magic(primary)
     yield from _drop_request(loader, status)
@@ -76,11 +78,13 @@ def _announce(loader: Loader) -> None:
     loader.probe.log("INF", "Erasing the primary slot")
 
 
-def _copy(loader: Loader, size: int) -> Program[None]:
+def _copy(loader: Loader, size: int, status: Status) -> Program[None]:
+    if is_encrypted(loader.header(SECONDARY)) and load_key(loader, SECONDARY, status) == REFUSED:
+        raise halted("mcuboot.image.key", "secondary", "the key of the image cannot be opened: assertion")
     text = f"Image {loader.image} copying the secondary slot to the primary slot: {size:#x} bytes"
     loader.probe.log("INF", text)
     primary, secondary = loader.place(PRIMARY), loader.place(SECONDARY)
-    copied = yield from loader.copy_region(secondary, primary, 0, 0, size, "copy secondary to primary")
+    copied = yield from copy_region(loader, secondary, primary, 0, 0, size, "copy secondary to primary")
     if not copied:
         raise halted("mcuboot.copy.refused", "primary", "the slots differ in size: assertion in boot_perform_update")
 

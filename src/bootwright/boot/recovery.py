@@ -15,7 +15,7 @@ from enum import StrEnum
 from bootwright.boot.config import BootConfig, Mode, SerialErase
 from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
-from bootwright.boot.loader import STRATEGIES, set_pending
+from bootwright.boot.loader import set_pending
 from bootwright.boot.loader_state import Loader
 from bootwright.boot.outcome import HaltError
 from bootwright.boot.probe import UNWATCHED, Probe
@@ -33,6 +33,7 @@ from bootwright.boot.recovery_groups import (
 )
 from bootwright.boot.recovery_lines import PACKET_CONTINUED, PACKET_START, decode_base64, framed, whole_packet
 from bootwright.boot.recovery_options import ESPRESSIF, RecoveryOptions
+from bootwright.boot.slot_check import max_image_size
 from bootwright.boot.swap_type import SwapType
 from bootwright.boot.validate import validate_image
 from bootwright.flash import Flash, Program
@@ -187,7 +188,7 @@ class SerialRecovery:
 
     def _slot_info(self, operation: int, body: bytes) -> bytes:
         loader = Loader(self._flash, self._config, self._probe)
-        limit = STRATEGIES[self._config.mode].max_image_size(loader)
+        limit = max_image_size(loader, PRIMARY)
         count, direct = len(self._config.images), self._options.direct_upload
         return encode_indefinite(slot_info(loader, images=count, max_size=limit, direct=direct))
 
@@ -256,7 +257,7 @@ class SerialRecovery:
         if header.magic != IMAGE_MAGIC:
             return None
         loader.headers[loader.image][slot] = header
-        limit = STRATEGIES[loader.config.mode].max_image_size(loader)
+        limit = max_image_size(loader, slot)
         return header if validate_image(loader, slot, max_size=limit) is None else None
 
     def _image_upload(self, body: bytes) -> Program[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bootwright.boot.header import FLAG_ENCRYPTED, HEADER_SIZE, IMAGE_MAGIC, Header, parse_header
 from bootwright.boot.layout import Place
 from bootwright.boot.loader_state import Loader
-from bootwright.boot.validate import TlvError, tlv_areas, tlvs
+from bootwright.boot.tlv import TlvError, tlv_areas, tlvs
 from bootwright.errors import BootwrightError
 from bootwright.flash import Program
 from bootwright.formats.keys import PrivateKey

@@ -11,7 +11,7 @@ from bootwright.boot.loader_state import Loader
 from bootwright.boot.recovery_cbor import CborError, read_first_text, read_map
 from bootwright.boot.recovery_options import RecoveryOptions
 from bootwright.boot.swap_type import SwapType
-from bootwright.boot.validate import TlvError, tlv_areas, tlvs
+from bootwright.boot.tlv import TlvError, tlv_areas, tlvs
 
 HASH_TLVS = {0x10: 32, 0x11: 48, 0x12: 64}
 EINVAL, ENOENT = 3, 5

@@ -5,6 +5,7 @@ Source: boot/bootutil/src/swap_move.c (MCUboot 2d4bacc3).
 
 from __future__ import annotations
 
+from bootwright.boot.copying import must_copy
 from bootwright.boot.header import HEADER_SIZE, U32, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import MOVE, SWAP, Loader, Source, Status
@@ -163,7 +164,7 @@ def _move_up(loader: Loader, status: Status, index: int) -> Program[None]:
         yield from loader.must_scramble_trailer(loader.place(SECONDARY), "erase secondary trailer")
     loader.mark("move: move up", status)
     yield from loader.must_erase(primary, to, layout.sector_size, "erase primary")
-    yield from loader.must_copy(primary, primary, offset, to, layout.sector_size, "move primary up")
+    yield from must_copy(loader, primary, primary, offset, to, layout.sector_size, "move primary up")
     yield from loader.write_status(status, status_offset(loader, status))
     status.idx += 1
 
@@ -178,15 +179,15 @@ def _swap_sector(loader: Loader, status: Status, index: int) -> Program[None]:
     if status.state == 1:
         loader.mark("move: to primary", status)
         yield from loader.must_erase(primary, primary_offset, step, "erase primary")
-        yield from loader.must_copy(
-            secondary, primary, secondary_offset, primary_offset, step, "copy secondary to primary"
+        yield from must_copy(
+            loader, secondary, primary, secondary_offset, primary_offset, step, "copy secondary to primary"
         )
         yield from loader.write_status(status, status_offset(loader, status))
         status.state = 2
     if status.state == 2:
         loader.mark("move: to secondary", status)
         yield from loader.must_erase(secondary, secondary_offset, step, "erase secondary")
-        yield from loader.must_copy(primary, secondary, up, secondary_offset, step, "copy moved primary to secondary")
+        yield from must_copy(loader, primary, secondary, up, secondary_offset, step, "copy moved primary to secondary")
         yield from loader.write_status(status, status_offset(loader, status))
         status.idx += 1
         status.state = 1

@@ -6,6 +6,7 @@ The Espressif port cannot link it at this commit; bootutil has it. Source: boot/
 
 from __future__ import annotations
 
+from bootwright.boot.copying import must_copy
 from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, U32, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import Loader, Source, Status
@@ -162,18 +163,20 @@ def _swap_sector(loader: Loader, status: Status, index: int, used: list[int]) ->
     here = loader.sector_offset(PRIMARY, index)
     there = loader.sector_offset(SECONDARY, index)
     up = loader.sector_offset(PRIMARY, index + 1)
-    yield from _exchange(loader, status, here, there, up, (index > used[PRIMARY], index > used[SECONDARY]))
+    skip = index > used[PRIMARY], index > used[SECONDARY]
+    yield from _exchange(loader, status, here, there, up, skip, up=0)
 
 
 def _swap_sector_back(loader: Loader, status: Status, index: int, used: list[int]) -> Program[None]:
     """boot_swap_sectors_revert: primary → the secondary's next sector, then the secondary's sector → primary."""
     here = loader.sector_offset(PRIMARY, index)
     there = loader.sector_offset(SECONDARY, index + 1)
-    yield from _exchange(loader, status, here, there, here, (index > used[PRIMARY], index > used[SECONDARY]))
+    skip = index > used[PRIMARY], index > used[SECONDARY]
+    yield from _exchange(loader, status, here, there, here, skip, up=loader.layout.sector_size)
 
 
 def _exchange(
-    loader: Loader, status: Status, primary_offset: int, to: int, back: int, skip: tuple[bool, bool]
+    loader: Loader, status: Status, primary_offset: int, to: int, back: int, skip: tuple[bool, bool], *, up: int
 ) -> Program[None]:
     """Primary sector → secondary `to`, then secondary `back` → primary; unused sectors only count."""
     primary, secondary, step = loader.place(PRIMARY), loader.place(SECONDARY), loader.layout.sector_size
@@ -181,14 +184,16 @@ def _exchange(
         loader.mark("offset: to secondary", status)
         if not skip[PRIMARY]:
             yield from loader.must_erase(secondary, to, step, "erase secondary")
-            yield from loader.must_copy(primary, secondary, primary_offset, to, step, "copy primary to secondary")
+            yield from must_copy(
+                loader, primary, secondary, primary_offset, to, step, "copy primary to secondary", up=up
+            )
         yield from loader.write_status(status, status_offset(loader, status))
         status.state = 2
     if status.state == 2:
         loader.mark("offset: to primary", status)
         if not skip[SECONDARY]:
             yield from loader.must_erase(primary, primary_offset, step, "erase primary")
-            yield from loader.must_copy(secondary, primary, back, primary_offset, step, "copy secondary to primary")
+            yield from must_copy(loader, secondary, primary, back, primary_offset, step, "copy secondary to primary")
         yield from loader.write_status(status, status_offset(loader, status))
         status.idx += 1
         status.state = 1

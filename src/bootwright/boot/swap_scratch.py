@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bootwright.boot.copying import copy_region, must_copy
 from bootwright.boot.header import HEADER_SIZE, U32, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import Loader, Source, Status
@@ -211,7 +212,7 @@ def _fill_scratch(loader: Loader, status: Status, offset: int, size: int, copy: 
             loader.mark("scratch 1: erase scratch again", status)
             yield from loader.must_erase(scratch, 0, scratch.area.size, "erase scratch")
     loader.mark("scratch 1: copy", status)
-    yield from loader.must_copy(loader.place(SECONDARY), scratch, offset, 0, copy, "copy secondary to scratch")
+    yield from must_copy(loader, loader.place(SECONDARY), scratch, offset, 0, copy, "copy secondary to scratch")
     yield from loader.write_status(status, status_offset(loader, status))
     status.state = 2
 
@@ -228,7 +229,7 @@ def _fill_secondary(loader: Loader, status: Status, offset: int, size: int, copy
     if erase > 0:
         yield from loader.must_erase(secondary, offset, erase, "erase secondary")
     loader.mark("scratch 2: copy", status)
-    yield from loader.must_copy(loader.place(PRIMARY), secondary, offset, offset, copy, "copy primary to secondary")
+    yield from must_copy(loader, loader.place(PRIMARY), secondary, offset, offset, copy, "copy primary to secondary")
     yield from loader.write_status(status, status_offset(loader, status))
     status.state = 3
 
@@ -244,7 +245,7 @@ def _fill_primary(loader: Loader, status: Status, offset: int, size: int, copy: 
     if erase > 0:
         yield from loader.must_erase(primary, offset, erase, "erase primary")
     loader.mark("scratch 3: copy", status)
-    yield from loader.must_copy(scratch, primary, 0, offset, copy, "copy scratch to primary")
+    yield from must_copy(loader, scratch, primary, 0, offset, copy, "copy scratch to primary")
     moved = status.use_scratch
     if moved:
         yield from _move_trailer(loader, status, offset + copy)
@@ -263,11 +264,12 @@ def _move_trailer(loader: Loader, status: Status, to: int) -> Program[None]:
     scratch, primary = loader.scratch, loader.place(PRIMARY)
     entries = (STATES - 1) * loader.layout.write_size
     loader.mark("scratch 3: trailer", status)
-    yield from loader.copy_region(scratch, primary, scratch.status_offset, to, entries, "copy status")
+    yield from copy_region(loader, scratch, primary, scratch.status_offset, to, entries, "copy status")
     state = loader.swap_state(scratch)
     if state.image_ok is Flag.SET:
         yield from loader.write_image_ok(primary)
     if state.swap_type != SwapType.NONE:
         yield from loader.write_swap_info(primary, state.swap_type, loader.image)
     yield from loader.write_swap_size(primary, status.swap_size)
+    yield from loader.write_keys(primary, status)
     yield from loader.write_magic(primary)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bootwright.boot.config import BootConfig, ImageSlots, Mode, SerialErase, Signature
+from bootwright.boot.config import BootConfig, ImageSlots, Mode, SerialErase, Signature, single_slot
 from bootwright.errors import FormatError, NotModelledError
 from bootwright.flash import SECTOR_SIZE, Area
 
@@ -108,13 +108,7 @@ def parse_config(part: Mapping[str, Any], pubkey: str | None) -> BootConfig:
         )
     count = int(part["images"])
     mode = Mode(part["mode"])
-    slots = tuple(
-        ImageSlots(
-            Area(f"image {n} primary", conf[f"CONFIG_ESP_IMAGE{n}_PRIMARY_START_ADDRESS"], size),
-            Area(f"image {n} secondary", conf[f"CONFIG_ESP_IMAGE{n}_SECONDARY_START_ADDRESS"], size),
-        )
-        for n in range(count)
-    )
+    slots = tuple(_slots(conf, n, size, single=mode is Mode.SINGLE) for n in range(count))
     scratch = None
     if mode is Mode.SCRATCH:
         scratch = Area("scratch", conf["CONFIG_ESP_SCRATCH_OFFSET"], conf["CONFIG_ESP_SCRATCH_SIZE"])
@@ -132,7 +126,16 @@ def parse_config(part: Mapping[str, Any], pubkey: str | None) -> BootConfig:
         max_img_sectors=int(part["max_img_sectors"]),
         sector_size=int(part["sector"]),
         serial=SerialErase(part["serial_recovery"]) if part.get("serial_recovery") else None,
+        ram=Area("RAM", *map(int, part["ram"])) if part.get("ram") else None,
     )
+
+
+def _slots(conf: Mapping[str, int], image: int, size: int, *, single: bool) -> ImageSlots:
+    primary = Area(f"image {image} primary", conf[f"CONFIG_ESP_IMAGE{image}_PRIMARY_START_ADDRESS"], size)
+    if single:
+        return single_slot(primary)
+    at = conf[f"CONFIG_ESP_IMAGE{image}_SECONDARY_START_ADDRESS"]
+    return ImageSlots(primary, Area(f"image {image} secondary", at, size))
 
 
 def _number(value: object) -> int:

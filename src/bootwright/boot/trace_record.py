@@ -16,6 +16,7 @@ from bootwright.boot.sectors import Sectors, stand_in_cipher
 from bootwright.boot.trace import SCHEMA, SIGNATURES, pack
 from bootwright.boot.trace_ops import OpRow, op_row, without_data
 from bootwright.boot.trace_play import Sweep, outcome_word
+from bootwright.errors import NotModelledError
 from bootwright.flash import FlashOp, drive
 
 COLUMNS = ["k", "sha_after_cut", "outcome", "version", "resume_nops", "resume_ops_sha", "final_sha"]
@@ -129,21 +130,29 @@ class Recorder:
 
 
 def config_part(config: BootConfig) -> dict[str, Any]:
-    """The `config` of a trace."""
+    """The `config` of a trace.
+
+    Raises:
+        NotModelledError: a build with image encryption, whose private key no trace should carry.
+    """
+    if config.encryption is not None:
+        raise NotModelledError("traces of builds with image encryption are not modelled", "a trace carries no keys")
     conf: dict[str, object] = {
         "CONFIG_ESP_BOOTLOADER_SIZE": "0xF000",
         "CONFIG_ESP_APPLICATION_SIZE": hex(config.images[0].primary.size),
     }
     for number, slots in enumerate(config.images):
         conf[f"CONFIG_ESP_IMAGE{number}_PRIMARY_START_ADDRESS"] = hex(slots.primary.address)
-        conf[f"CONFIG_ESP_IMAGE{number}_SECONDARY_START_ADDRESS"] = hex(slots.secondary.address)
+        if slots.secondary.size:
+            conf[f"CONFIG_ESP_IMAGE{number}_SECONDARY_START_ADDRESS"] = hex(slots.secondary.address)
     if config.scratch is not None:
         conf["CONFIG_ESP_SCRATCH_OFFSET"] = hex(config.scratch.address)
         conf["CONFIG_ESP_SCRATCH_SIZE"] = hex(config.scratch.size)
     conf |= dict.fromkeys(_switches(config), 1)
     if len(config.images) > 1:
         conf["CONFIG_ESP_IMAGE_NUMBER"] = len(config.images)
-    return {
+    ram = {} if config.ram is None else {"ram": [config.ram.address, config.ram.size]}
+    return ram | {
         "serial_recovery": None if config.serial is None else config.serial.value,
         "mode": config.mode.value,
         "sig": next(name for name, kind in SIGNATURES.items() if kind is config.signature),
@@ -163,6 +172,9 @@ _MODE_OPTIONS = {
     Mode.MOVE: "CONFIG_ESP_BOOT_SWAP_USING_MOVE",
     Mode.OVERWRITE: "CONFIG_ESP_BOOT_UPGRADE_ONLY",
     Mode.OFFSET: "CONFIG_ESP_BOOT_SWAP_USING_OFFSET",
+    Mode.DIRECT_XIP: "CONFIG_ESP_BOOT_DIRECT_XIP",
+    Mode.RAM_LOAD: "CONFIG_ESP_BOOT_RAM_LOAD",
+    Mode.SINGLE: "CONFIG_ESP_SINGLE_APPLICATION_SLOT",
 }
 
 

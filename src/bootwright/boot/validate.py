@@ -7,24 +7,30 @@ bootutil_img_security_cnt.c, bootutil_loader.c (MCUboot 2d4bacc3).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from functools import lru_cache
-from struct import Struct
 from typing import NamedTuple
 
-from bootwright.boot.config import BootConfig, Signature
+from bootwright.boot.config import BootConfig, Mode, Signature
+from bootwright.boot.encrypted import is_encrypted, plain_digest
 from bootwright.boot.header import FLAG_COMPRESSED, FLAG_ENCRYPTED, IMAGE_MAGIC, U32, Header
+from bootwright.boot.image_key import KeyTlv
 from bootwright.boot.loader_state import Loader
 from bootwright.boot.signature import verify
+from bootwright.boot.tlv import Tlv, TlvAreas, TlvError, tlv_areas, tlvs
 from bootwright.finding import Finding, failed
 from bootwright.flash import Area
 
-INFO_MAGIC, PROTECTED_INFO_MAGIC = 0x6907, 0x6908
 TLV_KEYHASH, TLV_SHA256 = 0x01, 0x10
 TLV_DEPENDENCY, TLV_SEC_CNT = 0x40, 0x50
 
 #: what an unprotected area may hold (MCUBOOT_USE_TLV_ALLOW_LIST)
 ALLOWED_UNPROTECTED = frozenset({0x01, 0x02, 0x10, 0x11, 0x12, 0x20, 0x21, 0x22, 0x23, 0x24, 0x30, 0x31, 0x32, 0x33})
+
+
+def allowed_unprotected(config: BootConfig) -> frozenset[int]:
+    """allowed_unprot_tlvs; a build with MCUBOOT_HMAC_SHA512 has another X25519 TLV in it."""
+    sha512 = config.encryption is not None and config.encryption.tlv is KeyTlv.X25519_SHA512
+    return ALLOWED_UNPROTECTED - {KeyTlv.X25519} | {KeyTlv.X25519_SHA512} if sha512 else ALLOWED_UNPROTECTED
 
 
 class SignatureTlv(NamedTuple):
@@ -42,78 +48,6 @@ SIGNATURE_TLVS = {
     Signature.ED25519: SignatureTlv(0x24, 64, 64),
 }
 
-_TWO_SHORTS = Struct("<HH")
-
-
-class TlvError(Exception):
-    """The TLV areas cannot be walked."""
-
-
-class Tlv(NamedTuple):
-    """One TLV where it lies in the slot."""
-
-    type: int
-    offset: int  #: of its data
-    length: int
-
-
-class TlvAreas(NamedTuple):
-    """`struct image_tlv_iter`: where the TLV areas begin and end."""
-
-    start: int  #: first TLV
-    protected_end: int
-    end: int
-
-
-def tlv_areas(loader: Loader, area: Area, header: Header, start: int) -> TlvAreas:
-    """bootutil_tlv_iter_begin for an image that begins at `start` of the area.
-
-    Raises:
-        TlvError: an info header is missing or contradicts the image header.
-    """
-    at = (header.tlv_offset + start) & U32
-    magic, total = _two_shorts(loader, area, at)
-    if magic == PROTECTED_INFO_MAGIC:
-        if header.protect_tlv_size != total:
-            raise TlvError(f"protected TLVs take {total} bytes, the header says {header.protect_tlv_size}")
-        magic, total = _two_shorts(loader, area, (at + total) & U32)
-    elif header.protect_tlv_size:
-        raise TlvError(f"the header says {header.protect_tlv_size} bytes of protected TLVs, none found at {at:#x}")
-    if magic != INFO_MAGIC:
-        raise TlvError(f"TLV info magic {magic:#06x} at {at:#x}, expected 0x6907")
-    protected_end = at + header.protect_tlv_size
-    return TlvAreas((at + 4) & U32, protected_end & U32, (protected_end + total) & U32)
-
-
-def tlvs(loader: Loader, area: Area, header: Header, areas: TlvAreas, *, protected_only: bool) -> Iterator[Tlv]:
-    """bootutil_tlv_iter_next until it ends.
-
-    Raises:
-        TlvError: a TLV overruns its area.
-    """
-    at, end = areas.start, areas.protected_end if protected_only else areas.end
-    while at < areas.end:
-        if protected_only and at >= areas.protected_end:
-            return
-        if header.protect_tlv_size > 0 and at == areas.protected_end:
-            at += 4
-            continue
-        if at > end or end - at < 4:
-            raise TlvError(f"a TLV header at {at:#x} overruns the area's end {end:#x}")
-        kind, length = _two_shorts(loader, area, at)
-        if length > end - at - 4:
-            raise TlvError(f"TLV {kind:#x} at {at:#x} has {length} bytes and overruns the area's end {end:#x}")
-        yield Tlv(kind, at + 4, length)
-        at += 4 + length
-
-
-def _two_shorts(loader: Loader, area: Area, offset: int) -> tuple[int, int]:
-    data = loader.esp.read(area, offset, 4)
-    if data is None:
-        raise TlvError(f"offset {offset:#x} lies outside of {area.name}")
-    first, second = _TWO_SHORTS.unpack(data)
-    return first, second
-
 
 def read_image_size(loader: Loader, slot: int, *, start: int = 0) -> int | None:
     """boot_read_image_size: header, payload and all TLVs; None where it fails."""
@@ -125,17 +59,17 @@ def read_image_size(loader: Loader, slot: int, *, start: int = 0) -> int | None:
     return (areas.end - start) & U32
 
 
-def header_fault(header: Header, area: Area, *, in_plain: bool = False) -> str:
-    """boot_check_header_valid: what is wrong with a header, or nothing.
-
-    `in_plain` is for a primary slot of a build with encryption: the flag stays when the image has been decrypted.
-    """
+def header_fault(header: Header, area: Area, config: BootConfig) -> str:
+    """boot_check_header_valid: what is wrong with a header, or nothing."""
     if header.magic != IMAGE_MAGIC:
         return f"the magic is {header.magic:#010x}, expected {IMAGE_MAGIC:#010x}"
     size = header.hdr_size + header.img_size + header.protect_tlv_size
     if size > U32 or size >= area.size:
         return f"the header announces {size:#x} bytes, the slot has {area.size:#x}"
-    if header.flags & FLAG_ENCRYPTED and not in_plain:
+    if config.encryption is not None:
+        if header.flags & FLAG_ENCRYPTED == FLAG_ENCRYPTED:
+            return "the image is marked as encrypted with AES-128 and with AES-256"
+    elif header.flags & FLAG_ENCRYPTED:
         return "the image is encrypted, which this build does not support"
     if header.flags & FLAG_COMPRESSED:
         return "the image is compressed, which this build does not support"
@@ -148,7 +82,7 @@ def validate_image(loader: Loader, slot: int, *, max_size: int) -> Finding | Non
     `max_size` is bootutil_max_image_size of the strategy.
     """
     area, header = loader.place(slot).area, loader.header(slot)
-    start = loader.secondary_offset[loader.image] if slot else 0
+    start = loader.start_of(slot)
     signed = (header.hdr_size + header.img_size + header.protect_tlv_size) & U32
     if start + signed > area.size:
         return _refused("size", area, f"the image would end at {start + signed:#x}, behind the slot")
@@ -159,10 +93,21 @@ def validate_image(loader: Loader, slot: int, *, max_size: int) -> Finding | Non
             return _refused(
                 "too_large", area, f"the image with its TLVs takes {size:#x} bytes, at most {max_size:#x} leave room"
             )
-        digest = loader.probe.sha256(loader.flash, area.address + start, signed)
+        digest = _digest(loader, slot, start, signed)
+        if digest is None:
+            return _refused("key", area, "the image is encrypted and its key is not known")
         return _walk(loader, area, header, areas, digest)
     except TlvError as error:
         return _refused("tlv", area, str(error))
+
+
+def _digest(loader: Loader, slot: int, start: int, signed: int) -> bytes | None:
+    """bootutil_img_hash; only the secondary slot, or RAM, holds an image that was encrypted."""
+    mode = loader.config.mode
+    decrypts = loader.config.encryption is not None and mode is not Mode.SINGLE and (slot or mode.loads_to_ram)
+    if decrypts and is_encrypted(loader.header(slot)):
+        return plain_digest(loader, slot, start, signed)
+    return loader.probe.sha256(loader.flash, loader.place(slot).area.address + start, signed)
 
 
 def _walk(loader: Loader, area: Area, header: Header, areas: TlvAreas, digest: bytes) -> Finding | None:
@@ -172,7 +117,7 @@ def _walk(loader: Loader, area: Area, header: Header, areas: TlvAreas, digest: b
     key: bytes | None = None
     hashed = verified = False
     for tlv in tlvs(loader, area, header, areas, protected_only=False):
-        if tlv.offset >= areas.protected_end and tlv.type not in ALLOWED_UNPROTECTED:
+        if tlv.offset >= areas.protected_end and tlv.type not in allowed_unprotected(config):
             return _refused("not_allowed", area, f"TLV {tlv.type:#x} is not allowed among the unprotected ones")
         if tlv.type == TLV_SHA256:
             if tlv.length != 32 or _data(loader, area, tlv) != digest:
@@ -219,7 +164,7 @@ def security_counter(loader: Loader, slot: int) -> int | None:
     area, header = loader.place(slot).area, loader.header(slot)
     if header.protect_tlv_size == 0:
         return None
-    start = loader.secondary_offset[loader.image] if slot else 0
+    start = loader.start_of(slot)
     try:
         areas = tlv_areas(loader, area, header, start)
         for tlv in tlvs(loader, area, header, areas, protected_only=True):

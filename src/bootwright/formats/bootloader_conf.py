@@ -240,11 +240,16 @@ class BootloaderConf:
 
     def slots(self, image: int = 0) -> tuple[Region, Region]:
         """Primary and secondary of an image."""
+        secondary = self.integer(f"CONFIG_ESP_IMAGE{image}_SECONDARY_START_ADDRESS")
+        primary = self.primary(image)
+        name = primary.name.replace("primary", "secondary")
+        return primary, Region(name, secondary, primary.size)
+
+    def primary(self, image: int = 0) -> Region:
+        """The primary slot of an image; all that there is of a single slot."""
         size = self.integer("CONFIG_ESP_APPLICATION_SIZE")
         suffix = f" of image {image}" if self.image_count > 1 else ""
-        primary = self.integer(f"CONFIG_ESP_IMAGE{image}_PRIMARY_START_ADDRESS")
-        secondary = self.integer(f"CONFIG_ESP_IMAGE{image}_SECONDARY_START_ADDRESS")
-        return Region(f"primary{suffix}", primary, size), Region(f"secondary{suffix}", secondary, size)
+        return Region(f"primary{suffix}", self.integer(f"CONFIG_ESP_IMAGE{image}_PRIMARY_START_ADDRESS"), size)
 
     @property
     def scratch(self) -> Region | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from bootwright.boot.config import BootConfig, ImageSlots, Mode, SerialErase, Signature
+from bootwright.boot.image_key import ImageEncryption
 from bootwright.boot.loader import boot_go
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic, Recovery
 from bootwright.boot.probe import Console
@@ -84,7 +85,7 @@ class Build:
             serial=self.erase,
             write_align=8,
             max_img_sectors=128,
-            encrypted_images=bool(self.decryption),
+            encryption=ImageEncryption.for_key(load_private_key(self.decryption)) if self.decryption else None,
         )
 
     @property

@@ -17,7 +17,7 @@ from bootwright.boot.loader import set_confirmed, set_pending
 from bootwright.boot.loader_state import Loader
 from bootwright.boot.probe import UNWATCHED
 from bootwright.boot.swap_type import SwapType
-from bootwright.boot.validate import TlvError, tlv_areas, tlvs
+from bootwright.boot.tlv import TlvError, tlv_areas, tlvs
 from bootwright.flash import Flash, Program
 from bootwright.sim.smp_refusal import EINVAL, ENOTSUP, SmpRefusal
 from bootwright.smp import header as h
