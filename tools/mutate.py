@@ -1,0 +1,254 @@
+"""Change the boot model in small ways and say which changes no trace notices.
+
+    python tools/mutate.py swap_type swap_scratch            # the modules of bootwright.boot to change
+    python tools/mutate.py --line 120 swap_move               # only what is on that line
+    python tools/mutate.py --also fe-active swap_move         # survivors are tried on these traces too
+
+The changes are those of cosmic-ray's operators and three more that suit decision tables: another member of the same
+enumeration, a row left out, a statement left out. Every mutant runs in a forked process that plays traces until one
+differs, the trace that killed most so far first, so that thousands of mutants take minutes and not hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import importlib.abc
+import importlib.machinery
+import os
+import resource
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOT = ROOT / "src" / "bootwright" / "boot"
+CPU_SECONDS = 60
+
+BINARY: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
+    ast.Add: (ast.Sub, ast.Mult),
+    ast.Sub: (ast.Add, ast.Mod),
+    ast.Mult: (ast.Add, ast.FloorDiv),
+    ast.FloorDiv: (ast.Mult, ast.Mod),
+    ast.Mod: (ast.FloorDiv, ast.Add),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd, ast.Add),
+    ast.LShift: (ast.RShift,),
+    ast.RShift: (ast.LShift,),
+}
+ORDER: tuple[type[ast.cmpop], ...] = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
+COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    **{op: tuple(other for other in ORDER if other is not op) for op in ORDER},
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+MEMBERS = {
+    "Magic": ("GOOD", "BAD", "UNSET"),
+    "Flag": ("SET", "BAD", "UNSET"),
+    "SwapType": ("NONE", "TEST", "PERM", "REVERT", "FAIL"),
+    "Source": ("NONE", "SCRATCH", "PRIMARY_SLOT"),
+}
+#: calls whose arguments are for people: what they say changes nothing in the flash
+FOR_PEOPLE = {"log", "failed", "halted", "mark", "refused", "_refused", "hold"}
+
+
+def mutations(node: ast.AST) -> Iterator[ast.AST]:
+    """What a node can become."""
+    if isinstance(node, ast.BinOp):
+        for op in BINARY.get(type(node.op), ()):
+            yield ast.BinOp(node.left, op(), node.right)
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
+        for other in COMPARISONS[type(node.ops[0])]:
+            yield ast.Compare(node.left, [other()], node.comparators)
+    elif isinstance(node, ast.Compare):
+        for at, op_node in enumerate(node.ops):
+            for other in COMPARISONS[type(op_node)]:
+                yield ast.Compare(node.left, [*node.ops[:at], other(), *node.ops[at + 1 :]], node.comparators)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+        for at in range(len(node.values)):
+            rest = node.values[:at] + node.values[at + 1 :]
+            yield rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
+    elif isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.Constant):
+        if isinstance(node.value, bool):
+            yield ast.Constant(not node.value)
+        elif isinstance(node.value, int):
+            yield ast.Constant(node.value + 1)
+            yield ast.Constant(node.value - 1)
+        elif isinstance(node.value, bytes) and node.value:
+            yield ast.Constant(bytes([node.value[0] ^ 1]) + node.value[1:])
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in MEMBERS:
+        for name in MEMBERS[node.value.id]:
+            if name != node.attr:
+                yield ast.Attribute(node.value, name, ast.Load())
+    elif isinstance(node, ast.If | ast.While | ast.IfExp):
+        changed = copy.copy(node)
+        changed.test = ast.UnaryOp(ast.Not(), node.test)
+        yield changed
+    elif isinstance(node, ast.For):
+        changed_for = copy.copy(node)
+        changed_for.iter = ast.List([], ast.Load())
+        yield changed_for
+    elif isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load) and len(node.elts) > 2:
+        for at, element in enumerate(node.elts):
+            if isinstance(element, ast.Call | ast.Tuple):
+                yield ast.Tuple(node.elts[:at] + node.elts[at + 1 :], ast.Load())
+    elif isinstance(node, ast.Break):
+        yield ast.Continue()
+    elif isinstance(node, ast.Continue):
+        yield ast.Break()
+    if isinstance(node, ast.Assign | ast.AugAssign | ast.Raise) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.YieldFrom | ast.Yield | ast.Call)
+    ):
+        yield ast.Pass()
+    if isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
+        yield ast.Return(ast.Constant(None))
+
+
+def sites(tree: ast.AST) -> Iterator[tuple[Any, str, int | None, ast.AST]]:
+    """Every node that may change, with the place that holds it; annotations and words for people are left alone."""
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list", "type_params"):
+            continue
+        members = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+        for index, child in members:
+            if not isinstance(child, ast.AST) or _is_docstring(child) or _is_for_people(child) or _is_enum(child):
+                continue
+            yield tree, name, index, child
+            yield from sites(child)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_enum(node: ast.AST) -> bool:
+    """The numbers of an enumeration are names for each other."""
+    return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
+
+
+def _is_for_people(node: ast.AST) -> bool:
+    if isinstance(node, ast.Expr):
+        node = node.value
+    if not isinstance(node, ast.Call):
+        return False
+    function = node.func
+    return (function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")) in FOR_PEOPLE
+
+
+def mutants(module: str) -> Iterator[tuple[int, str, CodeType]]:
+    """Line, what changes, and the code of every mutant of a module."""
+    path = BOOT / f"{module}.py"
+    tree = ast.parse(path.read_text())
+    for parent, name, index, node in sites(tree):
+        for changed in mutations(node):
+            ast.copy_location(changed, node)
+            what = f"{ast.unparse(node)}  →  {ast.unparse(changed)}".replace("\n", " ⏎ ")
+            _put(parent, name, index, changed)
+            try:
+                yield getattr(node, "lineno", 0), what, compile(ast.fix_missing_locations(tree), str(path), "exec")
+            except (SyntaxError, ValueError, TypeError):
+                pass
+            finally:
+                _put(parent, name, index, node)
+
+
+def _put(parent: ast.AST, name: str, index: int | None, node: ast.AST) -> None:
+    if index is None:
+        setattr(parent, name, node)
+    else:
+        getattr(parent, name)[index] = node
+
+
+class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module from the code of a mutant."""
+
+    def __init__(self, name: str, code: CodeType) -> None:
+        self.name, self.code = name, code
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Only for the one module."""
+        return importlib.machinery.ModuleSpec(name, self) if name == self.name else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the mutant."""
+        exec(self.code, module.__dict__)
+
+
+def first_difference(module: str, code: CodeType, names: list[str], documents: dict[str, Any]) -> str | None:
+    """The first trace on which a mutant differs, found in a child process; None if none does."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        try:
+            sys.meta_path.insert(0, Mutated(f"bootwright.boot.{module}", code))
+            from bootwright.boot.trace import parse_trace
+            from bootwright.boot.trace_play import play
+
+            for name in names:
+                os.write(writer, b"\x00")
+                if play(parse_trace(documents[name])):
+                    os._exit(1)
+            os._exit(0)
+        except BaseException:
+            os._exit(2)
+    os.close(writer)
+    begun = 0
+    while data := os.read(reader, 4096):
+        begun += len(data)
+    os.close(reader)
+    _, status = os.waitpid(child, 0)
+    return names[max(begun - 1, 0)] if status else None
+
+
+def main() -> int:
+    """Run all mutants of the modules named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="+")
+    parser.add_argument("--line", type=int, help="only mutants on this line")
+    parser.add_argument(
+        "--skip", nargs="*", default=["fe-active-sweep", "serial-", "multi-sweep"], help="traces left out"
+    )
+    parser.add_argument("--also", nargs="*", default=[], help="of those left out, what survivors are tried on")
+    arguments = parser.parse_args()
+    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+    from tests.support.traces import trace_document, trace_names
+
+    names = trace_names()
+    more = [name for name in names if any(name.startswith(prefix) for prefix in arguments.also)]
+    names = [name for name in names if not any(name.startswith(prefix) for prefix in arguments.skip)]
+    documents = {name: trace_document(name) for name in [*names, *more]}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    killers: Counter[str] = Counter()
+    killed = survived = 0
+    for module in arguments.modules:
+        for line, what, code in mutants(module):
+            if arguments.line not in (None, line):
+                continue
+            order = sorted(names, key=lambda name: -killers[name])
+            killer = first_difference(module, code, order, documents)
+            if killer is None and more:
+                killer = first_difference(module, code, more, documents)
+            if killer is None:
+                survived += 1
+                print(f"{module}:{line}: {what}", flush=True)
+            else:
+                killed += 1
+                killers[killer] += 1
+    print(f"{killed + survived} mutants, {killed} killed, {survived} survived", flush=True)
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
