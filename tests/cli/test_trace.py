@@ -63,6 +63,31 @@ def test_record_writes_what_replay_plays(tmp_path: Path) -> None:
     assert run_bootwright("trace", "replay", output).out == "1 passed, 0 failed\n"
 
 
+def test_record_of_a_mode_without_traces_says_so(tmp_path: Path) -> None:
+    conf = tmp_path / "bootloader.conf"
+    conf.write_text(
+        "CONFIG_ESP_BOOTLOADER_SIZE=0xF000\nCONFIG_ESP_APPLICATION_SIZE=0x10000\nCONFIG_ESP_BOOT_DIRECT_XIP=y\n"
+        "CONFIG_ESP_IMAGE0_PRIMARY_START_ADDRESS=0x10000\nCONFIG_ESP_IMAGE0_SECONDARY_START_ADDRESS=0x20000\n"
+    )
+    for version in (1, 2):
+        _image(tmp_path / f"{version}.bin", version)
+    output, put = tmp_path / "xip.json", f"put:0x20000:{tmp_path / '2.bin'}"
+    ran = run_bootwright(
+        "trace", "record", output, "--config", conf, "--primary", tmp_path / "1.bin", "--do", "boot", "--do", put,
+        "--do", "boot", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert [finding["code"] for finding in json.loads(ran.out)["findings"]] == ["trace.recorded", "trace.not_compared"]
+    boots = [step for step in json.loads(output.read_text())["steps"] if step["do"] == "boot"]
+    assert [(step["image_off"], step["version"]) for step in boots] == [(0x10000, "1.0.0+0"), (0x20000, "2.0.0+0")]
+    assert run_bootwright("trace", "replay", output).out == "1 passed, 0 failed\n"
+
+
+def test_replay_without_a_path_is_no_trace_at_all() -> None:
+    ran = run_bootwright("trace", "replay")
+    assert (ran.code, ran.out) == (1, "no trace given\n0 passed, 0 failed\n")
+
+
 def test_record_refuses_an_unknown_action(tmp_path: Path) -> None:
     conf = tmp_path / "bootloader.conf"
     conf.write_text("CONFIG_ESP_APPLICATION_SIZE=0x10000\nCONFIG_ESP_IMAGE0_PRIMARY_START_ADDRESS=0x10000\n")

@@ -33,7 +33,7 @@ def replay_all(paths: Sequence[Path], *, as_json: bool) -> int:
         click.echo(json.dumps(body | {"passed": passed, "failed": len(failures)}, indent=2))
     else:
         if not files:
-            click.echo(f"no trace found in {', '.join(map(str, paths))}")
+            click.echo(f"no trace found in {', '.join(map(str, paths))}" if paths else "no trace given")
         click.echo(f"{passed} passed, {len(failures)} failed")
     return 1 if failures or not files else 0
 
