@@ -8,7 +8,7 @@ from bootwright.host.explore import Exploration, Question, explore
 from bootwright.host.explore_graph import Closure, Cuts, Limits
 from bootwright.host.explore_scene import Action
 
-MODES = list(Mode)
+MODES = [mode for mode in Mode if mode.swaps or mode.overwrites]
 
 
 def facts(result: Exploration) -> list[object]:
