@@ -86,7 +86,7 @@ class Result:
 
 
 def main() -> None:
-    """Run the suites and write the page."""
+    """Run the suites, write the page, and end with 1 where a test failed that a model should pass."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--chips", default="esp32,esp32c3,esp32s3")
@@ -105,6 +105,8 @@ def main() -> None:
                     print(f"    {result.name}: {result.message}", flush=True)
     if options.out:
         options.out.write_text(page(options.checkout, rows))
+    results = [result for _, _, found in rows for result in found]
+    sys.exit(any(result.verdict == "failed" and not reason_of(result) for result in results) or not results)
 
 
 def run_esptool(tests: Path, chip: str, python: str) -> list[Result]:

@@ -9,6 +9,8 @@ import pytest
 from tests.support.peers import ROOT
 from tests.support.virtual import make_chip, served
 
+from bootwright.chips.chip import CHIP_NAMES
+
 VERSION = "0.7.0"
 
 
@@ -27,7 +29,7 @@ def esptool_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("model", ["esp32", "esp32c3", "esp32s3"])
+@pytest.mark.parametrize("model", CHIP_NAMES)
 def test_what_esptool_js_flashes_it_reads_back(tmp_path: Path, esptool_js: Path, model: str) -> None:
     firmware = random.Random(1).randbytes(20_000) + bytes(20_000)
     (tmp_path / "firmware.bin").write_bytes(firmware)
