@@ -1,5 +1,5 @@
 """`python -m bootwright`."""
 
-from bootwright.cli.main import run
+from bootwright.cli.entry import run
 
 run()

@@ -129,12 +129,13 @@ def sign(source: Path, output: Path, as_json: bool, **given: Any) -> int:
 
 
 def _input(source: Path, given: dict[str, Any]) -> tuple[bytes, int]:
-    from bootwright.formats.hexfile import flatten, parse_hex
     from bootwright.host.files import read_bytes
     from bootwright.host.images import check_plain_input
 
     data, address = read_bytes(source, what="application"), 0
     if source.suffix.lower() == ".hex":
+        from bootwright.formats.hexfile import flatten, parse_hex
+
         segments = parse_hex(data, where=str(source))
         data, address = flatten(segments, where=str(source)), segments[0][0] if segments else 0
     if not given["again"]:

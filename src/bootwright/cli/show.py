@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import click
@@ -26,6 +25,8 @@ def show(answer: Answer, *, as_json: bool, text: str = "") -> int:
     `text` is what a person sees before the findings.
     """
     if as_json:
+        import json
+
         click.echo(json.dumps(answer.as_dict(), indent=2))
     else:
         if text:
@@ -67,5 +68,7 @@ def show_usage_error(error: click.ClickException, *, command: str, as_json: bool
 def _echo_error(command: str, verdict: Verdict, kind: str, message: str, hint: str, exit_code: int) -> None:
     code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Error")).lower()
     found = Finding(code=f"error.{code}", subject=command or "bootwright", verdict=verdict, because=message, next=hint)
+    import json
+
     details = {"error": {"kind": kind, "message": message, "hint": hint, "exit": exit_code}}
     click.echo(json.dumps(Answer(command=command, findings=(found,), details=details).as_dict(), indent=2))

@@ -8,7 +8,7 @@ The bytes are walked as they are, so that an image which `Image.parse` refuses s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bootwright.errors import FormatError
@@ -71,18 +71,24 @@ class BootRules:
 
 
 def verify_image(
-    data: bytes | memoryview, keys: Sequence[PublicKey], *, rules: BootRules | None = None, subject: str = "image"
+    data: bytes | memoryview,
+    keys: Sequence[PublicKey],
+    *,
+    rules: BootRules | None = None,
+    subject: str = "image",
+    digests: Mapping[str, bytes] | None = None,
 ) -> tuple[Finding, ...]:
     """Say whether MCUboot with these keys would run the image; without keys only its integrity is judged.
 
-    One finding a check that was passed, and at most one failure: the check at which the bootloader stops.
+    One finding a check that was passed, and at most one failure: the check at which the bootloader stops. `digests`
+    are hashes of header, payload and protected TLVs that the caller has computed of these very bytes.
     """
     found: list[Finding] = []
     if len(data) < HEADER_SIZE:
         because = f"found {len(data)} bytes, expected a header of {HEADER_SIZE}"
         return (failed("image.header.short", subject, because, _SIGN_IT),)
     header = ImageHeader.parse(data, where=subject)
-    case = _Case(memoryview(data), header, tuple(keys), rules or BootRules(), subject)
+    case = _Case(memoryview(data), header, tuple(keys), rules or BootRules(), subject, dict(digests or {}))
     for check in (_check_header, _check_areas, _check_tlvs):
         found += check(case)
         if overall(found) is Verdict.FAIL:
@@ -97,6 +103,7 @@ class _Case:
     keys: tuple[PublicKey, ...]
     rules: BootRules
     subject: str
+    digests: dict[str, bytes]  #: hash name → hash, as far as they are known
 
     def fail(self, code: str, because: str, advice: str = "") -> list[Finding]:
         return [failed(code, self.subject, because, advice)]
@@ -180,7 +187,6 @@ class _Walk:
 
     def __init__(self, case: _Case) -> None:
         self.case = case
-        self.digests: dict[str, bytes] = {}
         self.pure = case.rules.pure
         self.hash_name = case.rules.hash_name or ("sha512" if self.pure else _expected_hash(case.keys))
         self.signature_types = frozenset(
@@ -320,9 +326,10 @@ class _Walk:
         return key.key_hash(self.hash_name or self.hash_seen or key.key_type.hash_name)
 
     def _digest(self, name: str) -> bytes:
-        if name not in self.digests:
-            self.digests[name] = hashlib.new(name, self.case.data[: self.case.header.hashed_size]).digest()
-        return self.digests[name]
+        digests = self.case.digests
+        if name not in digests:
+            digests[name] = hashlib.new(name, self.case.data[: self.case.header.hashed_size]).digest()
+        return digests[name]
 
 
 def strip_padding(signature: bytes) -> bytes:

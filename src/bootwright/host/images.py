@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootwright.errors import FormatError, RefusedError
 from bootwright.finding import Finding, Verdict, failed, passed, warned
-from bootwright.formats.bootloader_conf import BootloaderConf
-from bootwright.formats.hexfile import flatten, parse_hex
 from bootwright.formats.keys import KeyType, PrivateKey, PublicKey
 from bootwright.formats.mcuboot_image import (
     COMPRESSED,
@@ -68,6 +66,8 @@ class Build:
         Raises:
             FormatError: a file is missing or says nothing about slots, or the mode has no update slot.
         """
+        from bootwright.formats.bootloader_conf import BootloaderConf
+
         conf = BootloaderConf.parse(read_text(paths[0], what="bootloader.conf"), where=str(paths[0]))
         for path in paths[1:]:
             conf = conf.then(read_text(path, what="bootloader.conf"), where=str(path))
@@ -107,7 +107,11 @@ def load_image(path: Path) -> bytes:
         FormatError: missing, empty, or no Intel HEX.
     """
     data = read_bytes(path, what="image")
-    return flatten(parse_hex(data, where=str(path)), where=str(path)) if path.suffix.lower() == ".hex" else data
+    if path.suffix.lower() != ".hex":
+        return data
+    from bootwright.formats.hexfile import flatten, parse_hex
+
+    return flatten(parse_hex(data, where=str(path)), where=str(path))
 
 
 def image_size(data: bytes, *, where: str) -> int:
@@ -188,12 +192,16 @@ def check_image(
     build: Build | None = None,
     rules: BootRules | None = None,
     subject: str = "image",
+    digests: Mapping[str, bytes] | None = None,
 ) -> tuple[Finding, ...]:
-    """Everything that speaks for or against an image: MCUboot's checks, then the fit and the trailer."""
+    """Everything that speaks for or against an image: MCUboot's checks, then the fit and the trailer.
+
+    `digests` as for `verify_image`.
+    """
     rules = rules or BootRules()
     if build is not None:
         rules = replace(rules, slot_size=build.slot_size)
-    findings = verify_image(data, keys, rules=rules, subject=subject)
+    findings = verify_image(data, keys, rules=rules, subject=subject, digests=digests)
     if build is None:
         return findings
     try:

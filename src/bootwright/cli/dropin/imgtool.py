@@ -13,8 +13,8 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
+from bootwright.cli.entry import IMPORT_THRESHOLD, leave
 from bootwright.errors import BootwrightError
 
 FOLLOWS = "2.5.0"  #: the imgtool whose behaviour this is
@@ -86,18 +86,8 @@ def _aborted() -> int:
 
 def run() -> None:
     """The console script `bw-imgtool`."""
-    gc.disable()  # nothing here lives long enough to be collected
+    gc.set_threshold(IMPORT_THRESHOLD)
     leave(answer(sys.argv[1:]))
-
-
-def leave(code: int) -> NoReturn:
-    """End the process at once: taking the interpreter apart would take a sixth of the whole run."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        code = 141
-    os._exit(code)
 
 
 def warn(text: str) -> None:
