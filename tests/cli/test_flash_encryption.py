@@ -19,7 +19,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("chip", "key"), [("esp32c3", "k32"), ("esp32s3", "k64"), ("esp32c5", "k64"), ("esp32c2", "k16")])
+@pytest.mark.parametrize(
+    ("chip", "key"), [("esp32c3", "k32"), ("esp32s3", "k64"), ("esp32c5", "k64"), ("esp32c2", "k16")]
+)
 def test_xts_chips_get_xts(place: Path, chip: str, key: str) -> None:
     said = answer(place, f"flash-encryption encrypt --chip {chip} -k {key} -a 64K -o out image")
     assert said["bytes"] == len(IMAGE)

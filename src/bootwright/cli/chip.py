@@ -118,8 +118,8 @@ def _new_neighbour(name: str, flash_size: int, options: list[str]) -> int:
 @click.option("--tcp", type=click.IntRange(0, 65535), metavar="PORT", help="UART0 on a TCP port, 0 for a free one.")
 @click.option("--rfc2217", type=click.IntRange(0, 65535), metavar="PORT", help="UART0 with DTR, RTS and baud rate.")
 @click.option("--uart0", callback=port_wish, metavar="pty|tcp:PORT|rfc2217:PORT", help="UART0 alone.")
-@click.option("--uart1", callback=port_wish, metavar="…", help="UART1 alone.")
-@click.option("--usb", callback=port_wish, metavar="…", help="USB serial alone.")
+@click.option("--uart1", is_flag=False, flag_value="pty", callback=port_wish, metavar="[…]", help="UART1 alone.")
+@click.option("--usb", is_flag=False, flag_value="pty", callback=port_wish, metavar="[…]", help="USB serial alone.")
 @click.option(
     "--udp", type=click.IntRange(0, 65535), metavar="PORT", help="The application's SMP over UDP, 0: a free port."
 )

@@ -2,7 +2,7 @@
 
 FLOOR_MS = 80
 CEILING_MS = 2000
-QUICK_BYTES_MS = 450  #: 4.5 Mbaud: faster than any UART, so the line has flow control (a pty, TCP, USB)
+QUICK_BYTES_MS = 300  #: 3 Mbaud: faster than recovery on any UART, so the line has flow control (a pty, TCP, USB)
 WHOLE = 1000  #: lines: more than a message has
 CAUTION = 8  #: rounds without a whole message ahead, after the first time that this went wrong
 
