@@ -156,6 +156,12 @@ def test_the_signature_type_follows_the_header_s_order(extra: str, signature: st
     assert parse(LAYOUT + extra).signature == signature
 
 
+def test_an_rsa_length_that_stops_the_build_is_refused() -> None:
+    conf = BootloaderConf.parse("CONFIG_ESP_SIGN_RSA=y\nCONFIG_ESP_SIGN_RSA_LEN=1024\n", where="b.conf")
+    with pytest.raises(FormatError, match=r"b\.conf:2: found CONFIG_ESP_SIGN_RSA_LEN=1024, expected 2048 or 3072"):
+        _ = conf.signature
+
+
 @pytest.mark.parametrize(
     ("text", "attribute", "message"),
     [

@@ -159,6 +159,8 @@ def test_the_password_comes_from_the_environment_and_is_not_shown(monkeypatch: p
         ('[layout]\nflash_size = "2MB"\n', r"ends at 0x3a0000, the flash at 0x200000"),
         ("[layout]\nprimary = 0x20001\n", r"expected whole sectors"),
         ('[layout]\nflash_size = "16MB"\nslot_size = "3MB"\nsecondary = "4MB"\nscratch = "8MB"\n', r"has 768 sectors"),
+        ("[bootloader]\nconf = []\n", r"expected the name of a bootloader.conf, or a list of them"),
+        ('[app]\nfile = "a\\u0000"\n', r"expected the name of a file"),
         ("[layout]\nflash_size = 0x3FF000\n", r"expected whole megabytes"),
         ('[keys]\nflash_encryption = "k.bin"\n', r"found keys.flash_encryption with a key that the device makes"),
     ],

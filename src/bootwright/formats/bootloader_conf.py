@@ -189,9 +189,19 @@ class BootloaderConf:
 
         The names are those of `bootwright.formats.keys.KeyType`; RSA wins over EC256, EC256 over ED25519
         (mcuboot_config.h).
+
+        Raises:
+            FormatError: an RSA key of another length, at which the build stops.
         """
         if self.defined("CONFIG_ESP_SIGN_RSA"):
-            return f"rsa-{self.integer('CONFIG_ESP_SIGN_RSA_LEN')}"
+            option = "CONFIG_ESP_SIGN_RSA_LEN"
+            bits = self.integer(option)
+            if bits not in (2048, 3072):
+                raise FormatError(
+                    f"{self.place(option)}: found {option}={bits}, expected 2048 or 3072",
+                    "the build stops at any other length",
+                )
+            return f"rsa-{bits}"
         if self.defined("CONFIG_ESP_SIGN_EC256"):
             return "ecdsa-p256"
         return "ed25519" if self.defined("CONFIG_ESP_SIGN_ED25519") else None

@@ -55,8 +55,8 @@ class Setting:
 
 
 def text(value: object) -> str:
-    """A non-empty string."""
-    if not isinstance(value, str) or not value:
+    """A non-empty string; no file and no environment variable has a name with a NUL in it."""
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
     return value
 
@@ -64,6 +64,8 @@ def text(value: object) -> str:
 def texts(value: object) -> tuple[str, ...]:
     """One or more non-empty strings."""
     items = value if isinstance(value, list) else [value]
+    if not items:
+        raise ValueError
     return tuple(text(item) for item in items)
 
 
