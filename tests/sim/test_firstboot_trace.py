@@ -1,5 +1,7 @@
+import contextlib
 import zlib
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from tests.support.traces import first_boot_document, first_boot_names
 
 from bootwright.chips.chip import load_chip
 from bootwright.chips.efuses import Efuses
-from bootwright.errors import FormatError
+from bootwright.errors import BootwrightError, FormatError
 from bootwright.flash import Erase, FlashOp, NorFlash, Write
 from bootwright.sim.encrypted_flash import EncryptedFlash
 from bootwright.sim.firstboot_trace import merge_ops, replay
@@ -113,8 +115,31 @@ def test_another_document_is_refused(document: dict[str, object]) -> None:
 
 
 def test_a_malformed_trace_is_refused() -> None:
-    with pytest.raises(FormatError, match="malformed: KeyError"):
+    with pytest.raises(FormatError, match="found no 'chip', which it must have"):
         replay({"schema": 1, "boots": []})
+
+
+def places(part: Any) -> Iterator[tuple[Any, Any]]:
+    """Every value in a document, as (what holds it, its key)."""
+    for key in list(part) if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ():
+        yield part, key
+        yield from places(part[key])
+
+
+@pytest.mark.parametrize("wrong", [None, "no", -1, [{}], {"0": "zz"}], ids=repr)
+def test_whatever_is_missing_or_wrong_is_a_difference_or_refused(wrong: object) -> None:
+    document = first_boot_document("05d-fe-rel-hostkey-readable")
+    del document["note"], document["boots"][1:]
+    document["boots"][0]["console"] = []
+    for holder, key in list(places(document)):
+        if isinstance(holder, list) and len(holder) > 3:
+            continue
+        before = holder[key]
+        holder[key] = wrong
+        with contextlib.suppress(BootwrightError):
+            replay(document)
+        holder[key] = before
+    assert replay(document) == ()
 
 
 def test_operations_are_merged_as_traces_write_them() -> None:

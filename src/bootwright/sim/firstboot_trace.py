@@ -20,7 +20,7 @@ from typing import Any
 
 from bootwright.chips.chip import Chip, load_chip
 from bootwright.chips.efuses import Efuses
-from bootwright.errors import FormatError
+from bootwright.errors import BootwrightError, FormatError
 from bootwright.flash import Area, Erase, FlashOp, NorFlash, Write
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.esp_image import EspImageHeader, Segment, make_bootloader_image, make_image
@@ -32,6 +32,7 @@ from bootwright.sim.first_boot import McubootPort
 from bootwright.sim.machine import BootReport, Cut, CutKind, Machine
 
 SCHEMA = 1
+_SEE = "see docs/reference/firstboot-traces.md"
 
 _SEGMENT = re.compile(r"segment \d+: paddr=[0-9a-f]+ vaddr=([0-9a-f]+) size=([0-9a-f]+)h")
 _RANGE = re.compile(r"\[(0x[0-9a-f]+),(0x[0-9a-f]+)\)")
@@ -46,13 +47,16 @@ def replay(document: Mapping[str, Any]) -> tuple[str, ...]:
     if document.get("schema") != SCHEMA or "boots" not in document:
         raise FormatError(
             f"first-boot trace: found schema {document.get('schema')!r}, expected {SCHEMA} with boots",
-            "see docs/reference/firstboot-traces.md",
+            _SEE,
         )
     try:
-        scene = _Scene.read(document)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"first-boot trace: malformed: {error!r}", "see docs/reference/firstboot-traces.md") from None
-    return tuple(_play(scene, document))
+        return tuple(_play(_Scene.read(document), document))
+    except BootwrightError:
+        raise
+    except KeyError as error:
+        raise FormatError(f"first-boot trace: found no {error}, which it must have", _SEE) from None
+    except (TypeError, ValueError, AttributeError, IndexError, StopIteration, zlib.error) as error:
+        raise FormatError(f"first-boot trace: malformed: {error}", _SEE) from None
 
 
 @dataclass(frozen=True, slots=True)
