@@ -249,6 +249,12 @@ def test_a_dump_is_what_readers_see(bench: Bench) -> None:
     assert bench.say("dump", path, "--json").answer["blocks"]["4"] == "00" * 32
 
 
+def test_the_last_value_may_be_left_out_for_a_single_bit(bench: Bench) -> None:
+    path = bench.blank()
+    assert bench.say("burn-efuse", path, "SECURE_VERSION", "3", "DIS_PAD_JTAG", "--yes").code == 0
+    assert [load_efuses(path).number(name) for name in ("SECURE_VERSION", "DIS_PAD_JTAG")] == [3, 1]
+
+
 def test_purposes_and_addresses_may_be_written_as_words(bench: Bench) -> None:
     path = bench.blank()
     arguments = ("KEY_PURPOSE_3", "HMAC_UP", "CUSTOM_MAC", "a0:76:4e:10:20:30")
@@ -261,7 +267,7 @@ def test_purposes_and_addresses_may_be_written_as_words(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("burn-efuse", "SECURE_VERSION"), "found 1 words"),
+        (("burn-efuse", "SECURE_VERSION"), "found no VALUE for SECURE_VERSION, which takes 16 bits"),
         (("burn-efuse", "SECURE_VERSION", "many"), "found 'many', expected a number"),
         (("burn-efuse", "SECURE_VERSIONS", "1"), "no eFuse field SECURE_VERSIONS"),
         (("burn-key", "BLOCK_KEY0", "key.bin"), "found 2 words"),

@@ -242,18 +242,25 @@ def _digest(path: str) -> bytes:
 
 @click.command("burn-efuse")
 @_burns
-@click.argument("words", nargs=-1, required=True, metavar="[NAME VALUE]...")
+@click.argument("words", nargs=-1, required=True, metavar="[NAME [VALUE]]...")
 def burn_efuse(words: tuple[str, ...]) -> Callable[[Efuses], BurnPlan]:
-    """Burn fields into FILE: NAME VALUE pairs, decimal or 0x; a key purpose may go by its name."""
+    """Burn fields into FILE: NAME VALUE pairs, decimal or 0x; a key purpose may go by its name.
+
+    The last VALUE may be left out for a field of one bit, as in espefuse.
+    """
 
     def plan(efuses: Efuses) -> BurnPlan:
         from bootwright.chips.burning import plan_burn
 
+        given = words
         if len(words) % 2:
-            raise RefusedError(f"found {len(words)} words", "give a VALUE for each NAME")
+            last = efuses.chip.field(words[-1], revision=efuses.revision)
+            if last.width != 1:
+                raise RefusedError(f"found no VALUE for {last.name}, which takes {last.width} bits", "give one")
+            given = (*words, "1")
         values = {
             efuses.chip.field(name, revision=efuses.revision).name: _field_value(efuses, name, value)
-            for name, value in zip(words[::2], words[1::2], strict=True)
+            for name, value in zip(given[::2], given[1::2], strict=True)
         }
         return plan_burn(efuses, values)
 
