@@ -31,7 +31,7 @@ from bootwright.chips.chip import load_chip
 from bootwright.errors import NotModelledError
 from bootwright.finding import Verdict
 from bootwright.flash import Erase
-from bootwright.formats.esp_image import EspImageHeader, Segment, make_bootloader_image, make_image
+from bootwright.formats.esp_image import AppDesc, EspImageHeader, Segment, make_bootloader_image, make_image
 from bootwright.formats.esp_otadata import OtaSelectEntry, OtaState, erased_otadata, sequence_crc
 from bootwright.formats.esp_partitions import make_partition, make_table
 from bootwright.formats.esp_secure_boot import sign_v2
@@ -293,3 +293,24 @@ def test_secure_boot_v1_knows_no_repeated_coding() -> None:
     report = it.boot()
     assert report.failure is not None
     assert report.failure.code == "idf.secure_boot_v1.coding"
+
+
+@pytest.mark.parametrize(("oldest", "newest", "boots"), [(101, 0xFFFF, False), (0, 99, False), (100, 199, True)])
+def test_an_application_may_ask_for_the_factory_s_data(oldest: int, newest: int, boots: bool) -> None:
+    desc = AppDesc(version=b"one".ljust(32, b"\0"), min_efuse_blk_rev_full=oldest, max_efuse_blk_rev_full=newest)
+    header = EspImageHeader(segment_count=1, entry_addr=0x4200_0020, chip_id=5)
+    it = scene()
+    for slot in SLOTS:
+        it.machine.flash.load(slot, make_image(header, [Segment(0x3C00_0020, desc.pack())]).pack())
+    it.machine.efuses = it.machine.efuses.burn_fields({"BLK_VERSION_MAJOR": 1}).latched()
+    report = it.boot()
+    assert report.booted is boots
+    assert boots or code(report) == "idf.app.efuse_block"
+
+
+def test_without_a_factory_application_bad_otadata_tries_all() -> None:
+    it = scene(table=NO_FACTORY.pack())
+    it.machine.flash.load(OTADATA, OtaSelectEntry(ota_seq=1, ota_state=OtaState.VALID, crc=1).pack())
+    report = it.boot()
+    assert report.booted
+    assert "ota data partition invalid and no factory, will try all partitions" in said(report)

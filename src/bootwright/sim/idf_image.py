@@ -23,6 +23,7 @@ from bootwright.sim.idf_keys import trusted_digests
 from bootwright.sim.run import HaltedError, Run, halted
 from bootwright.sim.signature_check import BlockFault, CheckedBlock, check_blocks, first_trusted, padded
 
+_UNSET = (0, 0xFFFF)  #: revisions that ask for nothing (IS_FIELD_SET)
 #: values of ECDSA_CURVE_MODE (`esp_efuse_ecdsa_curve_mode_t`)
 _P192_ALLOWED = (1, 2)
 _BOTH_CURVES = 2
@@ -120,6 +121,8 @@ def _verify(run: Run, asked: _Asked) -> Steps[VerifiedImage]:
     for index, segment in enumerate(image.segments):
         size = f"size={len(segment.data):05x}h ({len(segment.data):6d})"
         run.say("INF", f"[esp_image] segment {index}: vaddr={segment.load_addr:08x} {size} ")
+    if not asked.is_bootloader and image.app_desc is not None:
+        _check_efuse_block(run, asked, image.app_desc)
     computed = segments_checksum(image.segments)
     if image.checksum != computed:
         run.say("ERR", f"[esp_image] Checksum failed. Calculated {computed:#x} read {image.checksum:#x}")
@@ -130,6 +133,24 @@ def _verify(run: Run, asked: _Asked) -> Steps[VerifiedImage]:
         raise _invalid(asked, "size", f"{whole:#x} bytes with what belongs to it do not fit the {asked.area.size:#x}")
     length = yield from _verify_content(run, asked, image, data)
     return VerifiedImage(address, length, None if asked.is_bootloader else image.app_desc)
+
+
+def _check_efuse_block(run: Run, asked: _Asked, desc: AppDesc) -> None:
+    """`bootloader_common_check_efuse_blk_validity`: the factory's data must be those that the application reads."""
+    efuses = run.board.efuses
+    if not efuses.chip.has_field("BLK_VERSION_MAJOR"):
+        return  # the ESP32 has no such number
+    found = 100 * efuses.number("BLK_VERSION_MAJOR") + efuses.number("BLK_VERSION_MINOR")
+    oldest, newest = desc.min_efuse_blk_rev_full, desc.max_efuse_blk_rev_full
+    if oldest not in _UNSET and found < oldest:
+        relation, wanted = ">=", oldest
+    elif newest not in _UNSET and found > newest and not efuses.number("DISABLE_BLK_VERSION_MAJOR"):
+        relation, wanted = "<=", newest
+    else:
+        return
+    text = f"efuse blk rev {relation} {_version(wanted)}, but chip is {_version(found)}"
+    run.say("ERR", f"[boot_comm] Image requires {text}")
+    raise _invalid(asked, "efuse_block", f"it requires {text}")
 
 
 def _signature_length(run: Run, asked: _Asked, length: int) -> int:
@@ -230,7 +251,7 @@ def _is_beyond(run: Run, newest: int) -> bool:
     efuses, lifted = run.board.efuses, "DISABLE_WAFER_VERSION_MAJOR"
     if efuses.chip.has_field(lifted) and efuses.number(lifted):
         return False
-    return newest not in (0, 0xFFFF) and efuses.revision > newest
+    return newest not in _UNSET and efuses.revision > newest
 
 
 def _check_signature_v1(run: Run, asked: _Asked, image: EspImage, data: bytes) -> int:

@@ -133,8 +133,9 @@ def _is_dead(entry: OtaSelectEntry) -> bool:
 def _follow(run: Run, state: BootState, otadata: Partition, entries: Sequence[OtaSelectEntry]) -> Steps[Choice]:
     usable = [at for at, entry in enumerate(entries) if entry.is_valid and _may_run(run, state, entry)]
     if not usable or not state.count:
-        run.say("ERR", "[boot] ota data partition invalid, falling back to factory")
-        because = "no entry of otadata counts: the factory application is tried first"
+        instead = "and no factory, will try all partitions" if state.factory is None else "falling back to factory"
+        run.say("ERR", f"[boot] ota data partition invalid{', ' if state.factory else ' '}{instead}")
+        because = "no entry of otadata counts: the factory application is tried first, if there is one"
         hint = "flash otadata; under flash encryption it must be encrypted for its address"
         run.findings.append(warned("idf.otadata.invalid", "otadata", because, hint))
         return Choice(FACTORY)
