@@ -6,7 +6,8 @@
 
 The changes are those of cosmic-ray's operators and three more that suit decision tables: another member of the same
 enumeration, a row left out, a statement left out. Every mutant runs in a forked process that plays traces until one
-differs, the trace that killed most so far first, so that thousands of mutants take minutes and not hours.
+differs, the trace that killed most so far first. A strategy plays only the traces of its modes, and of scenarios that
+were recorded with several signature types one is enough.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOT = ROOT / "src" / "bootwright" / "boot"
-CPU_SECONDS = 60
+CPU_SECONDS = 30
+MODES = {
+    "swap_scratch": ("scratch",),
+    "swap_move": ("move", "offset"),
+    "swap_offset": ("offset",),
+    "overwrite": ("overwrite", "overwrite-fast"),
+    "dependencies": ("scratch", "overwrite"),
+}
 
 BINARY: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
     ast.Add: (ast.Sub, ast.Mult),
@@ -191,6 +199,8 @@ def first_difference(module: str, code: CodeType, names: list[str], documents: d
     if child == 0:
         os.close(reader)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        for name in [name for name in sys.modules if name.startswith("bootwright.boot")]:
+            del sys.modules[name]
         try:
             sys.meta_path.insert(0, Mutated(f"bootwright.boot.{module}", code))
             from bootwright.boot.trace import parse_trace
@@ -229,14 +239,18 @@ def main() -> int:
     more = [name for name in names if any(name.startswith(prefix) for prefix in arguments.also)]
     names = [name for name in names if not any(name.startswith(prefix) for prefix in arguments.skip)]
     documents = {name: trace_document(name) for name in [*names, *more]}
+    names = [name for name in names if documents[name]["config"]["sig"] in ("none", "ed25519")]
+    import bootwright.boot.trace_play  # noqa: F401  what it needs of the standard library is loaded once
     signal.signal(signal.SIGINT, signal.default_int_handler)
     killers: Counter[str] = Counter()
     killed = survived = 0
     for module in arguments.modules:
+        wanted = MODES.get(module)
+        played = [name for name in names if wanted is None or documents[name]["config"]["mode"] in wanted]
         for line, what, code in mutants(module):
             if arguments.line not in (None, line):
                 continue
-            order = sorted(names, key=lambda name: -killers[name])
+            order = sorted(played, key=lambda name: -killers[name])
             killer = first_difference(module, code, order, documents)
             if killer is None and more:
                 killer = first_difference(module, code, more, documents)

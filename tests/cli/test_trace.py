@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from tests.support.peers import run_bootwright
-from tests.support.traces import trace_document
+from tests.support.traces import first_boot_document, trace_document
 
 
 def test_replay_counts_files_and_ends_with_the_verdict(tmp_path: Path) -> None:
@@ -33,6 +33,16 @@ def test_replay_without_any_trace_fails(tmp_path: Path) -> None:
     ran = run_bootwright("trace", "replay", tmp_path)
     assert ran.code == 1
     assert ran.out.splitlines()[-1] == "0 passed, 0 failed"
+
+
+def test_a_first_boot_trace_of_another_shape_is_one_failed_file(tmp_path: Path) -> None:
+    document = first_boot_document("03-sb")
+    document["boots"][0]["flash_ops"] = [3]
+    (tmp_path / "bad.json").write_text(json.dumps(document))
+    ran = run_bootwright("trace", "replay", tmp_path)
+    assert (ran.code, ran.err) == (1, "")
+    assert "not a trace of schema 1: TypeError" in ran.out.splitlines()[0]
+    assert ran.out.splitlines()[-1] == "0 passed, 1 failed"
 
 
 def test_replay_speaks_json(tmp_path: Path) -> None:
