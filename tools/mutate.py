@@ -2,6 +2,8 @@
 
     python tools/mutate.py swap_type swap_scratch            # the modules of bootwright.boot to change
     python tools/mutate.py --line 120 swap_move               # only what is on that line
+    python tools/mutate.py --every 3 swap_move                # a sample: each third mutant
+    python tools/mutate.py --every 3 swap_move                # a sample: each third mutant
     python tools/mutate.py --also fe-active swap_move         # survivors are tried on these traces too
 
 The changes are those of cosmic-ray's operators and three more that suit decision tables: another member of the same
@@ -24,15 +26,26 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOT = ROOT / "src" / "bootwright" / "boot"
 CPU_SECONDS = 30
+#: prefixes of traces that take long and that other traces stand in for
+SLOW = (
+    "fe-active-sweep",
+    "serial-",
+    "multi-sweep",
+    "slot",
+    "esp32c3",
+    "size-limit-2",
+    "size-limit-4",
+    "sweep-torn-test",
+)
 MODES = {
     "swap_scratch": ("scratch",),
-    "swap_move": ("move", "offset"),
+    "swap_move": ("move",),
     "swap_offset": ("offset",),
     "overwrite": ("overwrite", "overwrite-fast"),
     "dependencies": ("scratch", "overwrite"),
@@ -177,6 +190,44 @@ def _put(parent: ast.AST, name: str, index: int | None, node: ast.AST) -> None:
         getattr(parent, name)[index] = node
 
 
+def put_into(module: ModuleType, code: CodeType) -> None:
+    """Let a loaded module do what the mutant does: only the code of functions that differ is replaced.
+
+    Raises:
+        RuntimeError: something else than a function differs; the modules must be imported anew.
+    """
+    mutant: dict[str, Any] = {"__name__": module.__name__, "__file__": module.__file__}
+    exec(code, mutant)
+    for name, ours in vars(module).items():
+        if isinstance(ours, type) and ours.__module__ == module.__name__:
+            for attribute, member in vars(ours).items():
+                _put_function(member, vars(mutant[name]).get(attribute))
+        elif getattr(ours, "__module__", None) == module.__name__ and callable(ours):
+            _put_function(ours, mutant[name])
+        elif not name.startswith("__") and repr(ours) != repr(mutant.get(name)):
+            raise RuntimeError(f"{name} differs")
+
+
+def _put_function(ours: Any, theirs: Any) -> None:
+    ours = getattr(ours, "fget", None) or getattr(ours, "__wrapped__", ours)
+    theirs = getattr(theirs, "fget", None) or getattr(theirs, "__wrapped__", theirs)
+    if isinstance(ours, FunctionType) and isinstance(theirs, FunctionType):
+        ours.__code__, ours.__defaults__, ours.__kwdefaults__ = (
+            theirs.__code__,
+            theirs.__defaults__,
+            theirs.__kwdefaults__,
+        )
+
+
+def forget_answers() -> None:
+    """Empty the caches that a mutant could have filled otherwise; signatures stay as they are."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("bootwright.boot") and not name.endswith("signature"):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+
+
 class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports one module from the code of a mutant."""
 
@@ -192,6 +243,18 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(self.code, module.__dict__)
 
 
+def install(module: str, code: CodeType) -> None:
+    """Make the loaded model, or one that is imported anew, the mutant."""
+    name = f"bootwright.boot.{module}"
+    try:
+        put_into(sys.modules[name], code)
+        forget_answers()
+    except RuntimeError:
+        for loaded in [loaded for loaded in sys.modules if loaded.startswith("bootwright.boot")]:
+            del sys.modules[loaded]
+        sys.meta_path.insert(0, Mutated(name, code))
+
+
 def first_difference(module: str, code: CodeType, names: list[str], documents: dict[str, Any]) -> str | None:
     """The first trace on which a mutant differs, found in a child process; None if none does."""
     reader, writer = os.pipe()
@@ -199,10 +262,8 @@ def first_difference(module: str, code: CodeType, names: list[str], documents: d
     if child == 0:
         os.close(reader)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-        for name in [name for name in sys.modules if name.startswith("bootwright.boot")]:
-            del sys.modules[name]
         try:
-            sys.meta_path.insert(0, Mutated(f"bootwright.boot.{module}", code))
+            install(module, code)
             from bootwright.boot.trace import parse_trace
             from bootwright.boot.trace_play import play
 
@@ -227,9 +288,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+")
     parser.add_argument("--line", type=int, help="only mutants on this line")
-    parser.add_argument(
-        "--skip", nargs="*", default=["fe-active-sweep", "serial-", "multi-sweep"], help="traces left out"
-    )
+    parser.add_argument("--every", type=int, default=1, help="take each Nth mutant")
+    parser.add_argument("--skip", nargs="*", default=list(SLOW), help="traces left out, by prefix")
     parser.add_argument("--also", nargs="*", default=[], help="of those left out, what survivors are tried on")
     arguments = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -240,15 +300,21 @@ def main() -> int:
     names = [name for name in names if not any(name.startswith(prefix) for prefix in arguments.skip)]
     documents = {name: trace_document(name) for name in [*names, *more]}
     names = [name for name in names if documents[name]["config"]["sig"] in ("none", "ed25519")]
-    import bootwright.boot.trace_play  # noqa: F401  what it needs of the standard library is loaded once
+    from bootwright.boot.trace import parse_trace
+    from bootwright.boot.trace_play import play
+
+    if wrong := [name for name in names if play(parse_trace(documents[name]))]:
+        print(f"these differ without any mutation: {', '.join(wrong)}")
+        return 2
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
     killers: Counter[str] = Counter()
     killed = survived = 0
     for module in arguments.modules:
         wanted = MODES.get(module)
         played = [name for name in names if wanted is None or documents[name]["config"]["mode"] in wanted]
-        for line, what, code in mutants(module):
-            if arguments.line not in (None, line):
+        for number, (line, what, code) in enumerate(mutants(module)):
+            if arguments.line not in (None, line) or number % arguments.every:
                 continue
             order = sorted(played, key=lambda name: -killers[name])
             killer = first_difference(module, code, order, documents)

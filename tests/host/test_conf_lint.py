@@ -49,6 +49,8 @@ def test_a_sound_configuration_is_clean(extra: str) -> None:
     [
         ("CONFIG_ESP_FLASH_SIZE=2MB\n", "conf.layout.outside"),
         ("CONFIG_ESP_SCRATCH_SIZE=0x1F001\n", "conf.layout.unaligned"),
+        ("CONFIG_ESP_APPLICATION_SIZE=0x1000\n", "conf.slot.no_room"),
+        ("CONFIG_ESP_APPLICATION_SIZE=0xC000\n" + SECURE + RELEASE, "conf.slot.no_room"),
         ("CONFIG_ESP_SCRATCH_SIZE=0\n", "conf.layout.unaligned"),
         ("CONFIG_ESP_FLASH_SIZE=16MB\nCONFIG_ESP_APPLICATION_SIZE=0x201000\n", "conf.slot.too_many_sectors"),
         ("CONFIG_ESP_IMAGE0_SECONDARY_START_ADDRESS=0x1D0000\n", "conf.layout.overlap"),
@@ -165,6 +167,9 @@ def test_every_dead_option_is_a_known_one() -> None:
         ("esp32", SECURE + RELEASE + "CONFIG_SECURE_ENABLE_SECURE_ROM_DL_MODE=1\n", "conf.chip.download"),
         ("esp32", SECURE + RELEASE + "CONFIG_SECURE_BOOT_ENABLE_AGGRESSIVE_KEY_REVOKE=1\n", "conf.chip.revoke"),
         ("esp32c3", "CONFIG_SECURE_SIGNED_APPS_ECDSA_V2_SCHEME=1\n", "conf.chip.scheme"),
+        ("esp32c3", "CONFIG_ESP_MULTI_PROCESSOR_BOOT=y\n", "conf.chip.multi_processor"),
+        ("esp32c5", "CONFIG_ESP_CONSOLE_UART_CUSTOM=1\n", "conf.chip.console"),
+        ("esp32s2", "CONFIG_ESP_CONSOLE_UART_CUSTOM=1\n", "conf.chip.console"),
     ],
 )
 def test_what_a_chip_cannot_do_is_named(chip: str, extra: str, expected: str) -> None:

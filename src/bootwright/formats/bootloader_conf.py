@@ -282,7 +282,9 @@ class BootloaderConf:
         Raises:
             FormatError: a number is missing or is none.
         """
-        found = [self.bootloader, *(slot for image in range(self.image_count) for slot in self.slots(image))]
+        single = self.mode is UpgradeMode.SINGLE
+        slots = [self.primary()] if single else [slot for n in range(self.image_count) for slot in self.slots(n)]
+        found = [self.bootloader, *slots]
         found += [region for region in (self.scratch, self.virtual_efuses) if region is not None]
         return tuple(sorted(found, key=lambda region: region.address))
 

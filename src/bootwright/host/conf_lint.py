@@ -13,8 +13,10 @@ from functools import partial
 from bootwright.chips.chip import Chip
 from bootwright.errors import FormatError
 from bootwright.finding import Finding, failed, passed, warned
-from bootwright.formats.bootloader_conf import MODES, BootloaderConf, UpgradeMode
+from bootwright.formats.bootloader_conf import MODES, SECTOR_SIZE, BootloaderConf, UpgradeMode
 from bootwright.formats.conf_options import DEAD, OPTIONS
+from bootwright.formats.mcuboot_trailer import UpgradeMode as TrailerMode
+from bootwright.formats.mcuboot_trailer import espressif_geometry
 from bootwright.host.conf_lint_chip import CHIP_RULES
 from bootwright.host.layout import check_layout
 
@@ -41,6 +43,28 @@ def lint(conf: BootloaderConf, *, chip: Chip | None = None) -> tuple[Finding, ..
 
 def _layout(conf: BootloaderConf) -> Iterator[Finding]:
     yield from check_layout(conf.regions(), conf.flash_size, conf.where)
+
+
+def _room(conf: BootloaderConf) -> Iterator[Finding]:
+    """Whether a slot has room for an image beside its trailer, now and once encryption is active."""
+    mode = _TRAILERS.get(conf.mode)
+    if mode is None:
+        return
+    size = conf.primary().size
+    geometry = espressif_geometry(size, flash_encryption=conf.flash_encryption)
+    if geometry.max_image_size(mode) < SECTOR_SIZE:
+        because = (
+            f"a slot of {size:#x} bytes has room for images of {geometry.max_image_size(mode):#x} bytes: the trailer "
+            f"takes {geometry.trailer_size:#x} with write size {geometry.write_size}"
+        )
+        yield failed("conf.slot.no_room", conf.place("CONFIG_ESP_APPLICATION_SIZE"), because, "make the slots larger")
+
+
+_TRAILERS = {
+    UpgradeMode.SCRATCH: TrailerMode.SWAP_SCRATCH,
+    UpgradeMode.MOVE: TrailerMode.SWAP_MOVE,
+    UpgradeMode.OVERWRITE: TrailerMode.OVERWRITE_ONLY,
+}
 
 
 def _mode(conf: BootloaderConf) -> Iterator[Finding]:
@@ -348,6 +372,7 @@ def _names(conf: BootloaderConf) -> Iterator[Finding]:
 
 RULES: tuple[Rule, ...] = (
     _layout,
+    _room,
     _mode,
     _images,
     _signature,

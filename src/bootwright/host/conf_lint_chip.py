@@ -8,6 +8,12 @@ from bootwright.chips.chip import Chip
 from bootwright.finding import Finding, failed, warned
 from bootwright.formats.bootloader_conf import SECTOR_SIZE, BootloaderConf
 
+#: chips for which boot/espressif/hal/src has the file (MCUboot 2d4bacc3)
+_APP_CPU_START = frozenset({"esp32", "esp32s3"})
+_CONSOLE_UART_CUSTOM = frozenset({"esp32", "esp32c2", "esp32c3", "esp32c6", "esp32h2"})
+#: chips whose .cmake file names console_uart_custom.c, there or not
+_CONSOLE_UART_ASKED = _CONSOLE_UART_CUSTOM | {"esp32c5", "esp32c61", "esp32p4"}
+
 ChipRule = Callable[[Chip, BootloaderConf], Iterator[Finding]]
 
 
@@ -103,4 +109,21 @@ def _doors(chip: Chip, conf: BootloaderConf) -> Iterator[Finding]:
         yield failed("conf.chip.revoke", conf.place(name), because, "delete the line")
 
 
-CHIP_RULES: tuple[ChipRule, ...] = (_offset, _bootloader_size, _usb, _scheme, _key_blocks, _flash_key, _doors)
+def _sources(chip: Chip, conf: BootloaderConf) -> Iterator[Finding]:
+    """Options whose source file the port has for some chips only."""
+    name = "CONFIG_ESP_MULTI_PROCESSOR_BOOT"
+    if conf.defined(name) and chip.name not in _APP_CPU_START:
+        because = f"{name} is set; the port has no app_cpu_start.c for the {chip.title}, so it does not link"
+        yield failed("conf.chip.multi_processor", conf.place(name), because, "delete the line")
+    name = "CONFIG_ESP_CONSOLE_UART_CUSTOM"
+    if not conf.defined(name) or chip.name in _CONSOLE_UART_CUSTOM:
+        return
+    if chip.name in _CONSOLE_UART_ASKED:
+        because = f"{name} is set; the build of the {chip.title} asks for a console_uart_custom.c that is not there"
+        yield failed("conf.chip.console", conf.place(name), because, "use the default pins of the console")
+    else:
+        because = f"{name} is set; the port has no custom console for the {chip.title}, and the option does nothing"
+        yield warned("conf.chip.console", conf.place(name), because, "use the default pins of the console")
+
+
+CHIP_RULES: tuple[ChipRule, ...] = (_offset, _bootloader_size, _usb, _scheme, _key_blocks, _flash_key, _doors, _sources)
