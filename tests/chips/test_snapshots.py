@@ -109,7 +109,7 @@ def test_a_spoiled_block_stays_spoiled_in_our_own_form() -> None:
         (b"EFSR:esp32c3:000:::::eLh3fw", "found 3 blocks, expected 11"),
         (BLANK_C3.replace("000:", "000:A").encode(), "'A' is no base64|found CRC"),
         (b'{"a": ', "Expecting value"),
-        (b'{"bootwright": "efuses", "schema": 1}', "KeyError"),
+        (b'{"bootwright": "efuses", "schema": 1}', "found no 'chip', expected it"),
         (b'{"bootwright": "efuses", "schema": 9}', "found schema 9, expected 1"),
         (
             b'{"bootwright": "efuses", "schema": 1, "chip": "esp32c3", "revision": 4, "blocks": []}',

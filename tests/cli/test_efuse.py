@@ -277,6 +277,7 @@ def test_purposes_and_addresses_may_be_written_as_words(bench: Bench) -> None:
         (("burn-block-data", "BLOCK3", "key.bin", "3", "key.bin"), "found a block twice"),
         (("burn-block-data", "-o", "4", "BLOCK3", "key.bin", "10", "key.bin"), "found an offset for 2 blocks"),
         (("read-protect", "SECURE_BOOT_EN"), "cannot be read-protected"),
+        (("burn-bit", "BLOCK1", "3", "200"), "found bit 200 of block BLOCK1, expected 0 to 191"),
     ],
 )
 def test_a_wrong_word_is_refused_in_one_sentence(bench: Bench, arguments: tuple[str, ...], message: str) -> None:
@@ -363,6 +364,19 @@ def test_other_tools_files_are_imported_and_exported(bench: Bench) -> None:
     assert load_efuses(bench.folder / "b.json") == efuses
     assert bench.say("import", bench.folder / "out.qemu", bench.folder / "q.json", "--chip", "esp32c3",
                      "--format", "qemu").code == 0  # fmt: skip
+
+
+def test_an_export_never_takes_the_place_of_what_it_is_made_from(bench: Bench) -> None:
+    path = bench.blank()
+    before = path.read_bytes()
+    for target in (path, path.with_suffix(".chip")):
+        said = bench.say("export", path, target, "--format", "token")
+        assert (said.code, path.read_bytes()) == (7, before)
+        assert "would be lost" in said.err
+    folder = bench.say("summary", Path("."))
+    assert (folder.code, "Traceback" in folder.err) == (3, False)
+    revision = bench.say("new", "esp32c3", path.with_name("new.json"), "--revision", "9.9")
+    assert (revision.code, path.with_name("new.json").exists()) == (5, False)
 
 
 def test_a_hidden_key_can_be_told(bench: Bench) -> None:

@@ -49,11 +49,19 @@ class Efuses:
 
     @classmethod
     def blank(cls, chip: Chip, *, revision: int | None = None, mac: bytes = b"") -> Efuses:
-        """A new chip: only its revision, and its MAC address if given, are burned."""
+        """A new chip: only its revision, and its MAC address if given, are burned.
+
+        Raises:
+            SiliconError: its eFuses cannot state the revision.
+        """
         revision = chip.default_revision if revision is None else revision
         zeros = (0,) * len(chip.blocks)
         state = cls(chip, revision, zeros, zeros, 0)
         values: dict[str, int] = dict(revision_fields(chip, revision))
+        for name, value in values.items():
+            if value >> chip.field(name, revision=revision).width:
+                found = f"{revision // 100}.{revision % 100}"
+                raise SiliconError(f"{chip.title} has no revision {found}: its eFuses cannot state it", "give another")
         if mac:
             values["MAC"] = int.from_bytes(mac, "little")
         return state._with_bits(_placed(state, values)).latched()

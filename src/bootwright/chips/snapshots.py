@@ -197,8 +197,12 @@ def parse_snapshot(values: Mapping[str, Any], *, where: str = "snapshot") -> Efu
         if not unknown <= blocks.keys() or not checks.keys() <= blocks.keys():
             raise FormatError(f"{where}: names blocks that {chip.title} has not", "restore the file from a backup")
         return state.restored(checks=checks, latch=latch, unknown=unknown)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(f"{where}: {error!r} is not as it must be", "restore the file from a backup") from error
+    except KeyError as error:
+        raise FormatError(f"{where}: found no {error}, expected it", "restore the file from a backup") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise FormatError(
+            f"{where}: found a part of the wrong kind: {error}", "restore the file from a backup"
+        ) from error
 
 
 def snapshot(efuses: Efuses) -> str:

@@ -242,9 +242,12 @@ def export_command(
     context: click.Context, file: Path, target: Path, form: str, chip_name: str | None, as_json: bool
 ) -> None:
     """Write the eFuses of FILE as another tool reads them; only bootwright and qemu keep what the chip hides."""
+    from bootwright.errors import RefusedError
     from bootwright.host.efuse_file import export_efuses, load_efuses
 
     efuses = load_efuses(file, chip=chip_of(chip_name))
+    if target.suffix == ".chip" or (target.exists() and target.samefile(file)):
+        raise RefusedError(f"{target} is what eFuses are read from, and would be lost", "give another name")
     export_efuses(target, efuses, form)
     answer = Answer(command="efuse export", details={"file": str(target), "format": form, "chip": efuses.chip.name})
     context.exit(show(answer, as_json=as_json, text=f"{target}: {form} of {efuses.chip.title}"))

@@ -287,6 +287,9 @@ def burn_bit(block: str, bits: tuple[int, ...]) -> Callable[[Efuses], BurnPlan]:
     """Burn single BITS of a BLOCK into FILE."""
 
     def plan(efuses: Efuses) -> BurnPlan:
+        size = 8 * efuses.block_size(efuses.chip.block(block).number)
+        if max(bits) >= size:
+            raise RefusedError(f"found bit {max(bits)} of block {block}, expected 0 to {size - 1}", "see efuse fields")
         return _plan_block(efuses, block, sum(1 << bit for bit in set(bits)))
 
     return plan

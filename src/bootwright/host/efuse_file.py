@@ -63,8 +63,10 @@ def put_efuses(path: Path, efuses: Efuses) -> None:
 
 def find_file(name: Path) -> Path:
     """The file that a word on the command line means: `dev1` is `dev1.chip` when there is no file `dev1`."""
+    if name.exists() or not name.name:
+        return name
     virtual_chip = name.with_name(name.name + ".chip")
-    return virtual_chip if not name.exists() and virtual_chip.exists() else name
+    return virtual_chip if virtual_chip.exists() else name
 
 
 def _of_virtual_chip(path: Path) -> Efuses:
