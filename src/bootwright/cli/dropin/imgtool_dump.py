@@ -154,6 +154,8 @@ def _yaml(value: dict[str, object], indent: str) -> list[str]:
             for row in item:
                 first, *others = _yaml(row, indent + "  ")
                 lines += [f"{indent}- {first.lstrip()}", *others]
+        elif item == b"":
+            lines.append(f'{indent}{key}: !!binary ""')
         elif isinstance(item, bytes):
             lines += [f"{indent}{key}: !!binary |", *_base64(item, indent + "  ")]
         else:
@@ -162,19 +164,41 @@ def _yaml(value: dict[str, object], indent: str) -> list[str]:
 
 
 def _base64(data: bytes, indent: str) -> list[str]:
-    return [indent + line for line in base64.encodebytes(data).decode().splitlines()] or [indent.rstrip()]
+    return [indent + line for line in base64.encodebytes(data).decode().splitlines()]
 
 
-#: text that YAML 1.1 takes for text without quotes
-_PLAIN = re.compile(r"\w[\w./+-]*\.[A-Za-z]\w*|[A-Za-z_][\w./+-]*|\d+\.\d+\.\d+\+\d+", re.ASCII)
-_OTHER_TYPES = {"yes", "no", "y", "n", "true", "false", "on", "off", "null"}
+#: text that YAML 1.1 takes for a value of another type: bool, null, merge, value, int, float, timestamp (yaml.org/type)
+_OTHER_TYPES = re.compile(
+    r"[Yy]es|YES|[Nn]o|NO|[Tt]rue|TRUE|[Ff]alse|FALSE|[Oo]n|ON|[Oo]ff|OFF|~|[Nn]ull|NULL|<<|="
+    r"|[-+]?(0b[01_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|[1-9][0-9_]*(:[0-5]?\d)+)"
+    r"|[-+]?\d[\d_]*\.[\d_]*([eE][-+]\d+)?|\.\d[\d_]*([eE][-+]\d+)?|[-+]?\d[\d_]*(:[0-5]?\d)+\.[\d_]*"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+    r"|\d{4}-\d\d-\d\d|\d{4}-\d\d?-\d\d?([Tt]|[ \t]+)\d\d?:\d\d:\d\d(\.\d*)?([ \t]*(Z|[-+]\d\d?(:\d\d)?))?",
+    re.ASCII,
+)
+#: where a text cannot do without quotes: an indicator at its start, a colon or hash that would end it, outer spaces
+_NEEDS_QUOTES = re.compile(r"[#,\[\]{}&*!|>'\"%@`]|[-?:]( |$)|---|\.\.\.|.*(:( |$)| #)| |.* $")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x85": "\\N", "\xa0": "\\_"}
 
 
 def _scalar(value: object) -> str:
     text = str(value)
-    if not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _OTHER_TYPES):
+    if not isinstance(value, str):
+        return text
+    if re.fullmatch("[ -~]*", text) is None:
+        return '"' + "".join(_escaped(char) for char in text) + '"'
+    if text and not _NEEDS_QUOTES.match(text) and not _OTHER_TYPES.fullmatch(text):
         return text
     return "'" + text.replace("'", "''") + "'"
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    code = ord(char)
+    if 0x20 <= code < 0x7F:
+        return char
+    return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
 
 
 def as_text(info: Info) -> str:
