@@ -306,3 +306,48 @@ def test_every_espsecure_line_of_mcuboots_readme_works_as_it_stands(inputs: Path
         words = ("decrypt-flash-data", *options, "-k", "FLASH_ENCRYPTION_KEY.bin", "-a", "0x1000", "-o", "D", name)
         assert run_peer("espsecure", *words, cwd=tmp_path).code == 0
         assert (tmp_path / "D").read_bytes() == (tmp_path / "OUT").read_bytes()
+
+
+#: `docs/en/security` of ESP-IDF (10212290), with names for what it leaves open
+ESP_IDF_LINES = """
+espsecure generate-flash-encryption-key my_flash_encryption_key.bin
+espsecure generate-flash-encryption-key --keylen 512 long_key.bin
+espsecure generate-flash-encryption-key --keylen 128 short_key.bin
+espsecure generate-signing-key --version 2 --scheme rsa3072 secure_boot_signing_key.pem
+espsecure generate-signing-key --version 2 --scheme rsa3072 secure_boot_signing_key2.pem
+espsecure generate-signing-key --version 2 --scheme ecdsa256 ecdsa_key.pem
+espsecure digest-sbv2-public-key --keyfile secure_boot_signing_key.pem --output digest.bin
+espsecure sign-data --version 2 --keyfile secure_boot_signing_key.pem --output bootloader-signed.bin bootloader.bin
+espsecure sign-data --version 2 --keyfile secure_boot_signing_key.pem --output my-app-signed.bin my-app.bin
+espsecure sign-data --keyfile secure_boot_signing_key2.pem --version 2 --append-signatures -o bootloader-signed2.bin \
+  bootloader-signed.bin
+espsecure sign-data --keyfile secure_boot_signing_key2.pem --version 2 --append-signatures -o my-app-signed2.bin \
+  my-app-signed.bin
+espsecure signature-info-v2 bootloader-signed.bin
+espsecure encrypt-flash-data --aes-xts --keyfile my_flash_encryption_key.bin --address 0x0 \
+  --output bootloader-enc.bin bootloader.bin
+espsecure encrypt-flash-data --keyfile my_flash_encryption_key.bin --address 0x8000 \
+  --output partition-table-enc.bin bootloader.bin
+espsecure encrypt-flash-data --aes-xts --keyfile long_key.bin --address 0x10000 --output my-app-enc.bin my-app.bin
+espsecure decrypt-flash-data --aes-xts --keyfile long_key.bin --address 0x10000 --output my-app-dec.bin my-app-enc.bin
+espsecure generate-signing-key --version 1 PRIVATE_SIGNING_KEY
+espsecure extract-public-key --keyfile PRIVATE_SIGNING_KEY PUBLIC_VERIFICATION_KEY
+espsecure sign-data --version 1 --keyfile PRIVATE_SIGNING_KEY --output my-app-v1.bin my-app.bin
+espsecure digest-private-key --keyfile PRIVATE_SIGNING_KEY --keylen 256 secure-bootloader-key-256.bin
+espsecure digest-secure-bootloader --keyfile secure-bootloader-key-256.bin \\
+  -o bootloader-reflash-digest.bin bootloader.bin
+"""
+
+
+def test_every_espsecure_line_of_esp_idfs_security_pages_works_as_it_stands(inputs: Path, tmp_path: Path) -> None:
+    for name in ("bootloader.bin", "my-app.bin"):
+        shutil.copy(inputs / "image", tmp_path / name)
+    for line in ESP_IDF_LINES.replace("\\\n", "").strip().splitlines():
+        ran = run_bootwright(*line.split(), cwd=tmp_path)
+        assert ran.code == 0, (line, ran.err)
+    for key in ("secure_boot_signing_key.pem", "secure_boot_signing_key2.pem"):
+        check = ("verify-signature", "--version", "2", "--keyfile", key, "my-app-signed2.bin")
+        assert run_peer("espsecure", *check, cwd=tmp_path).code == 0
+    check = ("verify-signature", "--version", "1", "--keyfile", "PUBLIC_VERIFICATION_KEY", "my-app-v1.bin")
+    assert run_peer("espsecure", *check, cwd=tmp_path).code == 0
+    assert (tmp_path / "my-app-dec.bin").read_bytes() == (tmp_path / "my-app.bin").read_bytes()

@@ -133,3 +133,10 @@ def test_a_word_that_is_no_number_is_a_usage_error(place: Path) -> None:
     ran = bootwright(place, *line.split())
     assert ran.code == 2
     assert "'zero' is no number" in ran.err
+
+
+def test_what_the_system_refuses_is_one_sentence(place: Path) -> None:
+    name = "n" * 300
+    assert f"{name}: File name too long" in complaint(place, f"flash-encryption keygen {name}", code=7)
+    said = answer(place, f"flash-encryption keygen {name}", code=7)
+    assert (said["verdict"], said["error"]["exit"]) == ("fail", 7)

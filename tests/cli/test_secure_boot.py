@@ -44,6 +44,29 @@ def test_a_bootloader_is_signed_and_accepted_by_a_chip_that_trusts_the_key(place
     assert answer(place, "secure-boot info signed")["blocks"][0]["image_digest_fits"] is True
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "secure-boot sign -k p256.pem -k rsa.pem -o rsa.pem image",
+        "secure-boot sign -k file:rsa.pem -o ./rsa.pem image",
+        "secure-boot sign --chip esp32c3 --fe-key rsa.pem -k p256.pem -o rsa.pem image",
+        "secure-boot digest rsa.pem -o rsa.pem",
+        "secure-boot public-key rsa.pem -o rsa.pem",
+        "secure-boot v1 sign -k rsa.pem -o rsa.pem image",
+        "secure-boot v1 digest -k rsa.pem -o rsa.pem image",
+        "secure-boot v1 reflash-key rsa.pem -o rsa.pem",
+        "secure-boot v1 public-key rsa.pem -o rsa.pem",
+        "flash-encryption encrypt --chip esp32c3 -k rsa.pem -a 0 -o rsa.pem image",
+        "flash-encryption decrypt --chip esp32c3 -k rsa.pem -a 0 -o rsa.pem image",
+        "flash-encryption reencrypt --chip esp32c3 -k p256.pem --new-key rsa.pem -a 0 -o rsa.pem image",
+    ],
+)
+def test_no_command_writes_over_its_own_key(line: str, place: Path) -> None:
+    before = (place / "rsa.pem").read_bytes()
+    assert "found the key file itself" in complaint(place, line, code=7)
+    assert (place / "rsa.pem").read_bytes() == before
+
+
 def test_refusals_name_the_check(place: Path) -> None:
     answer(place, "secure-boot sign -k p256.pem -o signed image")
     answer(place, "secure-boot verify -k p384.pub signed", code=1)

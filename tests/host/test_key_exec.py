@@ -77,6 +77,16 @@ def test_a_command_may_want_the_whole_message(tmp_path: Path) -> None:
     assert verify_image(image, [signer.public])[-1].code == "image.signature.valid"
 
 
+def test_a_command_may_be_longer_than_any_name_of_a_file(tmp_path: Path) -> None:
+    script = service(tmp_path, KeyType.ED25519)
+    long = tmp_path.joinpath(*["x" * 100] * 9)
+    long.mkdir(parents=True)
+    assert load_signer(f"exec:public={tmp_path / 'k.pub'},env LONG={'y' * 300} {script}").public is not None
+    assert (
+        load_public(f"exec:public={long}/../../../../../../../../../k.pub,{script}") == key_of(KeyType.ED25519).public
+    )
+
+
 def test_an_answer_that_is_no_signature_of_the_key_is_not_believed(tmp_path: Path) -> None:
     signer = load_signer(f"exec:public={tmp_path / 'k.pub'},{service(tmp_path, KeyType.ED25519, 'bytes(64)')}")
     with pytest.raises(TrustError, match="answered 64 bytes, which are no signature of its ed25519 key"):

@@ -100,8 +100,9 @@ def encrypt_command(
 ) -> None:
     """Encrypt FILE for its address in flash."""
     from bootwright.host.encrypting import encrypt_once, fill_up
-    from bootwright.host.files import read_bytes, write_file
+    from bootwright.host.files import read_bytes, spare_keys, write_file
 
+    spare_keys(output, key_file)
     scheme = _scheme(key_file, chip_name, algorithm, crypt_config)
     data = read_bytes(file, what="file to encrypt")
     data = fill_up(data) if fill else data
@@ -130,8 +131,9 @@ def decrypt_command(
 
     There is no integrity tag: a wrong key or address gives garbage.
     """
-    from bootwright.host.files import read_bytes, write_file
+    from bootwright.host.files import read_bytes, spare_keys, write_file
 
+    spare_keys(output, key_file)
     scheme = _scheme(key_file, chip_name, algorithm, crypt_config)
     data = read_bytes(file, what="file to decrypt")
     write_file(output, scheme.decrypt(data, address))
@@ -164,8 +166,9 @@ def reencrypt_command(
     No plaintext is written.
     """
     from bootwright.formats.esp_flash_scheme import reencrypt
-    from bootwright.host.files import read_bytes, write_file
+    from bootwright.host.files import read_bytes, spare_keys, write_file
 
+    spare_keys(output, key_file, new_key_file)
     source = _scheme(key_file, chip_name, algorithm, crypt_config)
     target = _scheme(new_key_file or key_file, chip_name, algorithm, crypt_config)
     data = read_bytes(file, what="ciphertext")

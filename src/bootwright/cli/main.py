@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from bootwright import __version__
-from bootwright.errors import BootwrightError
+from bootwright.errors import BootwrightError, RefusedError
 
 #: command → (module under `bootwright.cli`, attribute, one sentence for `--help`)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -109,4 +109,11 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 141
+    except OSError as error:  # what no room foresees: a name that is too long, a full disk
+        from bootwright.cli.show import show_error
+
+        where = f"{error.filename}: " if error.filename else ""
+        refused = RefusedError(f"{where}{error.strerror or error}", "check the path, and that the disk has room")
+        show_error(refused, command=command_of(argv), as_json="--json" in argv)
+        code = refused.exit_code
     sys.exit(code if isinstance(code, int) else 0)

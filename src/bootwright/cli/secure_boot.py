@@ -93,7 +93,7 @@ def sign_command(
     It is filled up to whole sectors, and a signature sector put behind it.
     """
     from bootwright.host.encrypting import scheme_for
-    from bootwright.host.files import read_bytes, write_file
+    from bootwright.host.files import read_bytes, spare_keys, write_file
     from bootwright.host.keys import load_signer
     from bootwright.host.secure_boot import (
         add_signatures,
@@ -105,6 +105,7 @@ def sign_command(
         sign_image,
     )
 
+    spare_keys(output, fe_key, *keys)
     chip, image = _chip(chip_name), read_bytes(file, what="image")
     if (bootloader or fe_key) and chip is None:
         raise click.UsageError("--bootloader and --fe-key need --chip")
@@ -185,10 +186,12 @@ def digest_command(context: click.Context, key: str, chip_name: str | None, outp
 
     KEY is public or private.
     """
-    from bootwright.host.files import write_file
+    from bootwright.host.files import spare_keys, write_file
     from bootwright.host.keys import load_public
     from bootwright.host.secure_boot import eligible_digest
 
+    if output:
+        spare_keys(output, key)
     public = load_public(key)
     digest = eligible_digest(public, _chip(chip_name))
     if output:
@@ -204,9 +207,10 @@ def digest_command(context: click.Context, key: str, chip_name: str | None, outp
 @click.pass_context
 def public_key_command(context: click.Context, key: str, output: Path, as_json: bool) -> None:
     """Write the public half of KEY in PEM."""
-    from bootwright.host.files import write_file
+    from bootwright.host.files import spare_keys, write_file
     from bootwright.host.keys import load_public
 
+    spare_keys(output, key)
     public = load_public(key)
     write_file(output, public.pem)
     details = {"key_type": str(public.key_type), "output": str(output)}

@@ -40,8 +40,9 @@ def digest_command(
     import secrets
 
     from bootwright.formats.esp_secure_boot_v1 import IV_SIZE, bootloader_with_digest
-    from bootwright.host.files import read_bytes, write_file
+    from bootwright.host.files import read_bytes, spare_keys, write_file
 
+    spare_keys(output, key_file, iv_file)
     key = read_bytes(key_file, what="key of BLOCK2", limit=64)
     iv = read_bytes(iv_file, what="IV", limit=1 << 10) if iv_file else secrets.token_bytes(IV_SIZE)
     made = bootloader_with_digest(read_bytes(file, what="bootloader"), key, iv)
@@ -80,9 +81,10 @@ def sign_command(context: click.Context, key: str, output: Path, file: Path, as_
     from bootwright.errors import RefusedError
     from bootwright.finding import Verdict
     from bootwright.formats.esp_secure_boot_v1 import sign_v1, verify_v1
-    from bootwright.host.files import read_bytes, write_file
+    from bootwright.host.files import read_bytes, spare_keys, write_file
     from bootwright.host.keys import load_signer
 
+    spare_keys(output, key)
     signer = load_signer(key)
     data = read_bytes(file, what="application")
     if verify_v1(data, signer.public)[0].verdict is Verdict.PASS:
@@ -121,9 +123,10 @@ def reflash_key_command(context: click.Context, bits: str, key: str, output: Pat
     It follows from the signing KEY.
     """
     from bootwright.formats.esp_secure_boot_v1 import reflashable_key
-    from bootwright.host.files import write_secret
+    from bootwright.host.files import spare_keys, write_secret
     from bootwright.host.keys import load_private
 
+    spare_keys(output, key)
     write_secret(output, reflashable_key(load_private(key))[: int(bits) // 8])
     details = {"output": str(output), "bits": int(bits)}
     answer = Answer(command="secure-boot v1 reflash-key", details=details)
@@ -141,9 +144,10 @@ def public_key_command(context: click.Context, key: str, output: Path, as_json: 
     They are the public half of KEY.
     """
     from bootwright.formats.esp_secure_boot_v1 import raw_public_key
-    from bootwright.host.files import write_file
+    from bootwright.host.files import spare_keys, write_file
     from bootwright.host.keys import load_public
 
+    spare_keys(output, key)
     write_file(output, raw_public_key(load_public(key)))
     answer = Answer(command="secure-boot v1 public-key", details={"output": str(output)})
     context.exit(show(answer, as_json=as_json, text=str(output)))

@@ -79,6 +79,19 @@ def write_secret(path: Path, data: bytes) -> None:
     write_file(path, data, mode=SECRET)
 
 
+def spare_keys(output: Path, *keys: str | Path | None) -> None:
+    """Refuse to write over a key that is being used: it could be the only copy.
+
+    Raises:
+        RefusedError: `output` is one of these files (named as key providers are, `file:PATH` or `PATH`).
+    """
+    for key in keys:
+        with suppress(OSError):  # most names of tokens and commands are those of no file
+            if key is None or not Path(str(key).removeprefix("file:")).samefile(output):
+                continue
+            raise RefusedError(f"{output}: found the key file itself, expected another file to write", "name another")
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and those above it; one that is there is fine.
 

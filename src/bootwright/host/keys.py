@@ -101,7 +101,7 @@ def load_public(provider: str, *, ask: Ask = ask_person) -> PublicKey:
 
 def _split(provider: str) -> tuple[str, str]:
     match = re.match(r"([a-z][a-z0-9]+):(.*)", provider, re.DOTALL)
-    if match is None or Path(provider).exists():
+    if match is None or os.path.exists(provider):  # False, too, where a command is too long for a name
         return "file", provider
     scheme, rest = match.groups()
     if scheme not in ("file", "pkcs11", "exec"):
