@@ -284,7 +284,15 @@ def test_a_signature_goes_out_and_comes_in_again(folder: Path) -> None:
 
 
 def test_the_yaml_of_dumpinfo_quotes_odd_names(folder: Path) -> None:
-    for name, shown in (("123.bin", "123.bin"), ("yes", "'yes'"), ("12", "'12'"), ("it's", "'it''s'")):
+    rows = (
+        ("123.bin", "123.bin"),
+        ("yes", "'yes'"),
+        ("12", "'12'"),
+        ("it's", "it's"),
+        ("'s", "'''s'"),
+        ("é", '"\\xE9"'),
+    )
+    for name, shown in rows:
         imgtool(f"sign -v 1 -H 32 --pad-header -S 0x100000 app.bin {name}")
         assert imgtool(f"dumpinfo -f yaml {name}").out.startswith(f"filename: {shown}\n")
     assert imgtool("dumpinfo 123.bin -o out.yaml").out == ""
