@@ -43,6 +43,18 @@ def test_a_list_that_idf_did_not_write_is_refused(folder: Path, table: object) -
         pieces_of_flasher_args(folder / "flasher_args.json", C3)
 
 
+@pytest.mark.parametrize(("flag", "role"), [("true", Role.ENCRYPTED_DATA), ("false", Role.PLAIN_DATA)])
+def test_where_no_table_decides_the_list_says_what_is_encrypted(folder: Path, flag: str, role: Role) -> None:
+    listed = {
+        "flash_files": {"0x0": "boot.bin", "0x300000": "nvs.bin"},
+        "bootloader": {"offset": "0x0", "file": "boot.bin", "encrypted": "true"},
+        "storage": {"offset": "0x300000", "file": "nvs.bin", "encrypted": flag},
+    }
+    (folder / "flasher_args.json").write_text(json.dumps(listed))
+    pieces = pieces_of_flasher_args(folder / "flasher_args.json", C3)
+    assert [piece.role for piece in pieces] == [Role.BOOTLOADER, role]
+
+
 def test_a_projects_bootloader_and_signed_application_lie_where_its_conf_says(folder: Path) -> None:
     project = folder / "bootwright.toml"
     project.write_text(

@@ -103,6 +103,10 @@ def test_a_port_that_is_taken_and_a_chip_that_is_served_are_refused(path: Path) 
         with pytest.raises(WireError, match="cannot listen"):
             server.serve(other, {"uart0": PortWish("tcp", taken)})
         server.close()
+    server = ChipServer(boot=boot_from_flash)
+    with pytest.raises(RefusedError, match="the ESP32 has no USB"):
+        server.serve(other, {"usb": PortWish("pty")})
+    server.close()
 
 
 def test_commands_reach_a_running_server_and_its_socket_goes_with_it(path: Path) -> None:

@@ -69,7 +69,21 @@ def pieces_of_flasher_args(path: Path, chip: Chip) -> tuple[Piece, ...]:
         )
         for at, file in files.items()
     )
-    return with_partitions(pieces)
+    return _with_flags(with_partitions(pieces), table)
+
+
+def _with_flags(pieces: tuple[Piece, ...], table: dict[str, Any]) -> tuple[Piece, ...]:
+    """What no partition table among the files decides, the list's `encrypted` does, where the build encrypts at all."""
+    flags = {
+        row["file"]: row.get("encrypted") == "true" for row in table.values() if isinstance(row, dict) and "file" in row
+    }
+    if not any(flags.values()):
+        return pieces
+    roles = {True: Role.ENCRYPTED_DATA, False: Role.PLAIN_DATA}
+    return tuple(
+        replace(piece, role=roles[flags[piece.name]]) if piece.role is Role.UNKNOWN and piece.name in flags else piece
+        for piece in pieces
+    )
 
 
 def pieces_of_project(project: Project) -> tuple[Piece, ...]:

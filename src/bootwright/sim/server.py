@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootwright.errors import RefusedError
 from bootwright.sim.chip_file import open_chip_file
 from bootwright.sim.control import ControlPort
 from bootwright.sim.port import PLAIN, RFC2217, Loop, Pty, Speech, TcpPort, UdpPort
@@ -50,12 +51,14 @@ class ChipServer:
         """Take a chip into service on these ports.
 
         Raises:
-            RefusedError: its file is missing, or another process holds it.
+            RefusedError: its file is missing, another process holds it, or the chip has no such port.
             FormatError: its file is damaged.
             WireError: a port is taken.
         """
         chip = VirtualChip(open_chip_file(path), boot=self._boot_and_watch)
         self._chips.append(chip)
+        if "usb" in uarts and not (chip.chip.usb.serial_jtag or chip.chip.usb.otg):
+            raise RefusedError(f"{path}: the {chip.chip.title} has no USB", "serve its UARTs: --uart0, --uart1")
         ports: list[Pty | TcpPort | UdpPort] = []
         listening = []
 
