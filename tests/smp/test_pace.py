@@ -26,34 +26,39 @@ def test_a_loss_drops_the_credit_and_lets_it_grow_more_slowly() -> None:
     assert pace.credit == 1
 
 
-def test_a_whole_message_goes_ahead_while_answers_come_faster_than_a_uart_could_bring_them() -> None:
-    pace = Pace(0, 1, 7, quick_ms=3)
-    pace.went_well(3)
-    assert (pace.credit, pace.ahead) == (2, WHOLE)
-    pace.went_well(4)
-    assert pace.ahead == 3
+def test_whole_messages_go_ahead_once_an_answer_came_faster_than_a_uart_could_carry_the_question() -> None:
+    pace = Pace(5, 1, 7)
+    pace.went_well(5, 1353)
+    assert (pace.credit, pace.ahead) == (2, 2)
+    pace.went_well(4, 1353)
+    assert (pace.credit, pace.ahead) == (3, WHOLE)
+    pace.went_well(300, 1353)
+    assert pace.ahead == WHOLE
+
+
+def test_a_short_question_shows_nothing() -> None:
+    pace = Pace(5, 1, 7)
+    pace.went_well(0, 200)
+    assert not pace.fast
 
 
 def test_a_whole_message_lost_ahead_is_not_tried_again_for_longer_each_time() -> None:
-    pace = Pace(0, 1, 7, quick_ms=3)
+    pace = Pace(0, 1, 7)
+    pace.went_well(1, 1353)
     waited = []
     for _ in range(2):
+        pace.went_wrong()
         rounds = 0
         while pace.ahead != WHOLE:
             pace.went_well(1)
             rounds += 1
         waited.append(rounds)
-        pace.went_wrong()
-    while pace.ahead != WHOLE:
-        pace.went_well(1)
-        rounds += 1
-    assert waited == [1, 9]
-    assert rounds == 9 + 25
+    assert waited == [9, 25]
 
 
 def test_nothing_goes_ahead_to_a_device_of_which_nothing_is_known() -> None:
-    pace = Pace(0, 1, 0, quick_ms=3)
-    pace.went_well(0)
+    pace = Pace(0, 1, 0)
+    pace.went_well(0, 1353)
     assert pace.ahead == 0
 
 

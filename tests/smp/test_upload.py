@@ -281,8 +281,13 @@ def faulty(kinds: list[str], seed: int) -> Fault:
     return fault
 
 
-@settings(max_examples=150)
-@given(FAULTS, FAULTS, st.integers(0, 2**32), st.sampled_from([ZEPHYR, ESPRESSIF]))
+#: lines faster than any UART; the second one's device has 8 line buffers and real flash
+FAST = replace(ZEPHYR, byte_ms=0.0, latency_ms=0.0, write_ms=0.0, erase_ms=0.0)
+FAST_LINE = replace(ZEPHYR, byte_ms=0.0)
+
+
+@settings(max_examples=200)
+@given(FAULTS, FAULTS, st.integers(0, 2**32), st.sampled_from([ZEPHYR, ESPRESSIF, FAST, FAST_LINE]))
 def test_on_a_bad_line_an_upload_is_complete_and_right_or_says_that_it_failed(
     there: list[str], back: list[str], seed: int, profile: Profile
 ) -> None:
@@ -309,7 +314,30 @@ def test_the_best_chunk_fits_and_is_made_of_flash_words(largest: int, overhead: 
     assert overhead + chunk <= largest or chunk == 4
 
 
-@pytest.mark.parametrize("profile", [ZEPHYR, ESPRESSIF], ids=["zephyr", "espressif"])
+def test_on_a_line_with_flow_control_several_messages_are_under_way() -> None:
+    took = {}
+    for cap in (0, 7):
+        link, device = talk(FAST, to_device=lambda line: [(line, 1.0)], to_host=lambda line: [(line, 1.0)])
+        link.credit_cap = cap
+        start = device.clock.ms
+        drive(Upload(link, reader_of(IMAGE), len(IMAGE)).run(), link, device)
+        assert device.flash[: len(IMAGE)] == IMAGE
+        took[cap] = device.clock.ms - start
+    assert took[7] < 0.4 * took[0]
+
+
+def test_a_device_that_drops_what_it_cannot_hold_still_gets_the_image_off_a_fast_line() -> None:
+    link, device = talk(FAST_LINE)
+    drive(negotiate(link), link, device)
+    upload = Upload(link, reader_of(IMAGE), len(IMAGE))
+    upload.pace.fast = True
+    drive(upload.run(), link, device)
+    assert device.flash[: len(IMAGE)] == IMAGE
+    assert device.dropped > 0
+    assert upload.losses <= 8
+
+
+@pytest.mark.parametrize("profile", [ZEPHYR, ESPRESSIF, FAST], ids=["zephyr", "espressif", "fast"])
 def test_a_cable_cut_at_any_frame_costs_only_what_was_not_yet_there(profile: Profile) -> None:
     image = IMAGE[:20_000]
     for frames in range(20):

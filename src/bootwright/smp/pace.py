@@ -12,23 +12,23 @@ class Pace:
 
     The timeout is the longest round trip of late (every few messages a sector is erased) and a quarter more. Credit
     grows by a line a round up to `cap`, and drops to nothing after a loss; if the loss met lines sent ahead, growing
-    takes longer each time. `ahead` is the credit to use now. Answers within `quick_ms` come over a line that holds
-    back what the device cannot take: then the whole next message goes ahead.
+    takes longer each time. `ahead` is the credit to use now. One answer that came faster than a UART could have carried
+    the question shows a line that holds back what the device cannot take: from then on whole messages go ahead.
     """
 
-    def __init__(self, rtt_ms, credit, cap, quick_ms=-1):
+    def __init__(self, rtt_ms, credit, cap):
         self.cap = cap
         self.credit = self.ahead = min(credit, cap)
         self.timeout_ms = max(500, 4 * rtt_ms + 400)
-        self.quick_ms = quick_ms if cap else -1
+        self.fast = False
         self._peak32 = 0
         self._streak = 0
         self._step = 1
         self._caution = 0
         self._careful = 0
 
-    def went_well(self, rtt_ms):
-        """An answer came after this time."""
+    def went_well(self, rtt_ms, sent=0):
+        """An answer came after this time, in which so many bytes had to be sent."""
         self._peak32 = max(rtt_ms << 5, self._peak32 - (self._peak32 >> 5))
         peak = self._peak32 >> 5
         self.timeout_ms = min(max(peak + (peak >> 2) + 20, FLOOR_MS), CEILING_MS)
@@ -38,7 +38,9 @@ class Pace:
                 self._streak = 0
                 self.credit += 1
         self.ahead = self.credit
-        if rtt_ms <= self.quick_ms:
+        if self.cap and rtt_ms <= sent // QUICK_BYTES_MS and sent >= QUICK_BYTES_MS:
+            self.fast = True
+        if self.fast:
             if self._careful:
                 self._careful -= 1
                 self.ahead = 0

@@ -3,19 +3,21 @@
 What makes it fast: the largest frames the device takes; chunks that are whole flash words (32 bytes suits every port);
 and *line credit*: while the device works on a message, as many lines of the next one are sent as its receive buffers
 hold, and the rest after the answer. MCUboot's recovery keeps filling its line buffers while it writes flash (8 lines in
-the Zephyr port, the 128-byte FIFO of the UART in the native Espressif port).
+the Zephyr port, the 128-byte FIFO of the UART in the native Espressif port). A line with flow control takes several
+whole messages.
 
 What makes it safe: the device says which offset it wants next, in every answer, and ignores what does not fit. After a
 silence, a question that cannot write anything (an offset out of range) asks for that offset, and the upload goes on
 from there: go-back-N. The loop allocates nothing: it reuses the link's buffers and a few views of them.
 """
 
-from .cbor import BYTES, MAP, TEXT, UINT, encode, put_head
+from .cbor import BYTES, MAP, TEXT, UINT, put_head
 from .client import BODY_AT
 from .console import LINE
 from .errors import MalformedError, NonsenseError, UploadError
+from .fields import code, number, opening, put_text
 from .header import IMAGE, IMAGE_UPLOAD, SIZE, WRITE
-from .pace import QUICK_BYTES_MS, Pace
+from .pace import WHOLE, Pace
 
 NOWHERE = 0x7FFFFFFF  #: an offset that no device expects: it answers with the one it does
 ALIGN = 32
@@ -25,6 +27,7 @@ REPLY_COST = 64  #: bytes of line time that a round costs besides its message
 PATIENCE_MS = 12000
 FIRST_PATIENCE_MS = 40000  #: the first answer may have to wait for the erase of a whole slot
 QUESTIONS = 2  #: unanswered ones that a busy device's receive FIFO may hold
+WINDOW = 3  #: whole messages under way on a line with flow control: what a terminal's buffer holds of 1024 bytes each
 STUCK = 16
 RESTARTS = 2
 
@@ -69,15 +72,14 @@ class Upload:
         self.resume = resume
         self.progress = progress
         self.arrived = arrived
-        quick_ms = link.wire_size(link.largest) // QUICK_BYTES_MS
-        self.pace = Pace(link.rtt_ms, min(1, link.credit_cap), link.credit_cap, quick_ms)
+        self.pace = Pace(link.rtt_ms, min(1, link.credit_cap), link.credit_cap)
         self.acknowledged = 0
         self.resumed_at = 0
         self.losses = 0
         self.chunk = best_chunk(link.wire_size, link.largest, REST_OVERHEAD)
-        self._opening = _opening(size, image, sha, upgrade)
+        self._opening = opening(size, image, sha, upgrade)
         if link.largest - SIZE - len(self._opening) - DATA_OVERHEAD < ALIGN:
-            self._opening = _opening(size, image, None, False)
+            self._opening = opening(size, image, None, False)
         room = link.largest - SIZE - len(self._opening) - DATA_OVERHEAD
         self._first_chunk = min(self.chunk, room // ALIGN * ALIGN if room >= ALIGN else max(room // 4 * 4, 4))
         self._frame = memoryview(link.outgoing.frame)
@@ -109,6 +111,10 @@ class Upload:
         fresh = True
         total = sent = 0
         while off < size:
+            if pace.ahead == WHOLE and (fresh or sent < total):
+                off = yield from self._stream(off)
+                fresh = True
+                continue
             if fresh:
                 total = self._build(off)
                 sent = 0
@@ -120,7 +126,7 @@ class Upload:
             following = ahead = 0
             if end < size:
                 following = self._build(end)
-                ahead = outgoing.lines(pace.ahead, following)
+                ahead = 0 if pace.ahead == WHOLE else outgoing.lines(pace.ahead, following)
                 if ahead:
                     yield self._start_of(ahead)
             self._sent = max(self._sent, self._end if following and ahead == following else end)
@@ -137,7 +143,7 @@ class Upload:
                 wants = self._answer(off)
                 fresh = wants != end
                 if not fresh:
-                    pace.went_well(clock.since(start))
+                    pace.went_well(clock.since(start), total - sent)
             if wants != end:
                 off = yield from self._elsewhere(off, end, wants)
                 continue
@@ -153,6 +159,43 @@ class Upload:
                 size,
             )
         return size
+
+    def _stream(self, off):
+        """Program: keep several whole messages under way as long as that goes well; returns where to go on."""
+        link = self.link
+        clock = link.clock
+        pace = self.pace
+        size = self.size
+        first = (link.sequence + 1) & 0xFF
+        ahead = off
+        waiting = 0
+        while waiting or (off < size and pace.ahead == WHOLE):
+            while waiting < WINDOW and ahead < size and pace.ahead == WHOLE:
+                total = self._build(ahead)
+                ahead = self._end
+                waiting += 1
+                yield self._rest_of(0, total)
+            self._sent = max(self._sent, ahead)
+            end = off + min(self._count(off), size - off)
+            start = clock.now()
+            wants = end
+            while not link.answered(first, WRITE, IMAGE, IMAGE_UPLOAD):
+                left = pace.timeout_ms - clock.since(start)
+                if left <= 0:
+                    wants = yield from self._ask(first, off, end)
+                    waiting = 0
+                    break
+                link.heard((yield left))
+            else:
+                wants = self._answer(off)
+                pace.went_well(clock.since(start))
+                waiting -= 1
+                first = (first + 1) & 0xFF
+            if wants != end:
+                return (yield from self._elsewhere(off, end, wants))
+            off = end
+            self._advance(end)
+        return off
 
     def where(self):
         """Program: the offset that the device would go on from, -1 if it does not tell. Writes nothing."""
@@ -262,18 +305,15 @@ class Upload:
         """Put the message for `off` into the link's buffers; returns its size on the wire, `_end` is where it ends."""
         link = self.link
         frame = link.outgoing.frame
+        count = self._count(off)
         if off:
-            count = self.chunk
-            if count > ALIGN:
-                count -= off % ALIGN
             frame[BODY_AT] = MAP << 5 | 2
-            at = _put_text(frame, BODY_AT + 1, b"off")
+            at = put_text(frame, BODY_AT + 1, b"off")
             at = put_head(frame, at, UINT, off)
         else:
-            count = self._first_chunk
             at = BODY_AT + len(self._opening)
             frame[BODY_AT:at] = self._opening
-        at = _put_text(frame, at, b"data")
+        at = put_text(frame, at, b"data")
         count = min(count, self.size - off)
         at = put_head(frame, at, BYTES, count)
         if at != self._data_at or count != len(self._data):
@@ -283,13 +323,19 @@ class Upload:
         self._end = off + count
         return link.outgoing.close(link.begin(WRITE, IMAGE, IMAGE_UPLOAD, at + count - BODY_AT))
 
+    def _count(self, off):
+        """How many bytes the message for `off` carries, if there are so many left."""
+        if not off:
+            return self._first_chunk
+        return self.chunk - off % ALIGN if self.chunk > ALIGN else self.chunk
+
     def _build_question(self):
         link = self.link
         frame = link.outgoing.frame
         frame[BODY_AT] = MAP << 5 | 2
-        at = _put_text(frame, BODY_AT + 1, b"off")
+        at = put_text(frame, BODY_AT + 1, b"off")
         at = put_head(frame, at, UINT, NOWHERE)
-        at = _put_text(frame, at, b"data")
+        at = put_text(frame, at, b"data")
         at = put_head(frame, at, BYTES, 0)
         return link.outgoing.close(link.begin(WRITE, IMAGE, IMAGE_UPLOAD, at - BODY_AT))
 
@@ -350,9 +396,9 @@ class Upload:
                 at = reader.take(length)
                 first = reader.data[at] if length else 0
                 if length == 3 and first == 111:  # off
-                    wants = _number(reader)
+                    wants = number(reader)
                 elif length == 2 and first == 114:  # rc
-                    self._rc = _number(reader)
+                    self._rc = number(reader)
                 elif length == 3 and first == 101:  # err
                     self._group_error(reader)
                 elif length == 5 and first == 109:  # match
@@ -370,43 +416,5 @@ class Upload:
     def _group_error(self, reader):
         error = reader.value()
         if isinstance(error, dict):
-            self._rc_group = _code(error.get("group"))
-            self._rc = _code(error.get("rc"))
-
-
-def _number(reader):
-    """Read an unsigned number; whatever else it is, is skipped and -1."""
-    at = reader.at
-    reader.head()
-    if reader.major == UINT:
-        return reader.argument
-    reader.at = at
-    reader.skip()
-    return -1
-
-
-def _code(value):
-    return value if isinstance(value, int) else -1
-
-
-def _opening(size, image, sha, upgrade):
-    """The first message's map up to its data: "len" and "off" and what else goes there only."""
-    fields = {"len": size, "off": 0}
-    if image:
-        fields["image"] = image
-    if sha is not None:
-        fields["sha"] = sha
-    if upgrade:
-        fields["upgrade"] = True
-    body = bytearray(encode(fields))
-    body[0] += 1
-    return bytes(body)
-
-
-def _put_text(frame, at, text):
-    length = len(text)
-    frame[at] = TEXT << 5 | length
-    at += 1
-    for i in range(length):
-        frame[at + i] = text[i]
-    return at + length
+            self._rc_group = code(error.get("group"))
+            self._rc = code(error.get("rc"))
