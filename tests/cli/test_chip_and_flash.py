@@ -58,6 +58,12 @@ def test_the_switches_of_a_chip_that_nobody_serves_act_on_its_file(
     assert code("chip", "state", "nobody") == 7
 
 
+def test_ports_that_do_not_exist_are_a_usage_error(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("chip", "serve", "dev1", "dev2", "--tcp", "65535") == 2
+    assert "beyond 65535" in capsys.readouterr().err
+    assert code("chip", "serve", "dev1", "--uart0", "tcp:65536") == 2
+
+
 def test_a_boot_gives_its_verdict_and_says_what_is_not_modelled(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = answer(capsys, "chip", "boot", "dev1")
     assert (empty["verdict"], empty["outcome"]) == ("fail", "rom-refused")

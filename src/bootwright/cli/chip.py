@@ -51,6 +51,7 @@ def pin_levels(context: click.Context, parameter: click.Parameter, values: tuple
     return levels
 
 
+MAX_PORT = 65535
 NEIGHBOUR = "zephyr-neighbour"
 
 
@@ -171,6 +172,11 @@ def _serve(names: tuple[str, ...], wishes: Mapping[str, tuple[str, int]]) -> Non
     from bootwright.sim.chip_file import chip_path
     from bootwright.sim.server import ChipServer, PortWish
 
+    highest = max(port for _, port in wishes.values())
+    if highest and highest + (len(names) - 1) * len(wishes) > MAX_PORT:
+        raise click.UsageError(
+            f"{len(names)} chips from port {highest} on go beyond {MAX_PORT}: take 0, or a lower one"
+        )
     server = ChipServer(boot=boot_when_asked)
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
