@@ -63,3 +63,36 @@ def test_no_command_shows_anything_of_a_private_key(tmp_path: Path, key_type: Ke
         assert "Traceback" not in said
     for secret in secrets_of(key_type):
         assert secret not in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "key info pkcs12:token=t;object=k?pin-value=8642",
+        "key private pkcs11:token=t;object=k?module-path=/no/lib&pin-value=8642 -o out.c",
+        "key public pkcs11:token=t;object=k?module-path=/no/lib&pin-value=8642",
+        "key hash pkcs11:token=t?pin-value=8642&bogus=1 --json",
+        "image decrypt in.bin out.bin -k pkcs11:token=t?module-path=/no/lib&pin-value=8642",
+        "image sign in.bin out.bin -v 1 --unsigned --encrypt-for pkcs11:token=t?module-path=/no/lib&pin-value=8642",
+        "imgtool getpub -k pkcs12:token=t?pin-value=8642",
+        "imgtool verify -k pkcs11:token=t?module-path=/no/lib&pin-value=8642 in.bin",
+    ],
+)
+def test_no_refusal_shows_the_pin_of_a_provider_string(
+    tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = ["imgtool", "sign", "-v", "1", "-H", "32", "-S", "0x8000", "--pad-header", "raw", "in.bin"]
+    (tmp_path / "raw").write_bytes(b"app")
+    assert run_cli(*image).code == 0
+    done = run_cli(*line.split())
+    assert done.code != 0
+    assert "Traceback" not in done.err
+    assert "8642" not in done.out + done.err
+
+
+def test_a_provider_string_is_shown_without_its_pin() -> None:
+    from bootwright.host.keys import shown
+
+    assert shown("pkcs11:token=t?pin-value=1234&module-path=/m") == "pkcs11:token=t?pin-value=…&module-path=/m"
+    assert shown("key.pem") == "key.pem"

@@ -206,12 +206,12 @@ def which_key(file: Path, keys: tuple[str, ...], decrypt_with: str | None, as_js
     """Say which of the KEYs signed FILE."""
     from bootwright.finding import Answer
     from bootwright.host.images import load_image, signers
-    from bootwright.host.keys import load_public
+    from bootwright.host.keys import load_public, shown
 
     data = load_image(file)
     plain = data if decrypt_with is None else _plain(data, decrypt_with, file)
     findings = signers(plain, [(key, load_public(key)) for key in keys], subject=str(file))
-    signed_by = [key for key, finding in zip(keys, findings, strict=False) if finding.code == "image.signed_by"]
+    signed_by = [shown(key) for key, finding in zip(keys, findings, strict=False) if finding.code == "image.signed_by"]
     answer = Answer(command="image which-key", findings=findings, details={"file": str(file), "signed_by": signed_by})
     return show(answer, as_json=as_json)
 

@@ -77,7 +77,7 @@ def public(source: str, form: str, output: Path | None, name: str | None, as_jso
     from bootwright.finding import Answer
     from bootwright.host.files import write_file
     from bootwright.host.key_view import public_form
-    from bootwright.host.keys import load_public
+    from bootwright.host.keys import load_public, shown
 
     loaded = load_public(source)
     data = public_form(loaded, form, name=name, first_line=FIRST_LINE)
@@ -85,13 +85,13 @@ def public(source: str, form: str, output: Path | None, name: str | None, as_jso
         write_file(output, data)
     if as_json or output is not None:
         details = {
-            "key": source,
+            "key": shown(source),
             "type": loaded.key_type.value,
             "hash": loaded.key_hash().hex(),
             "pem": loaded.pem.decode(),
             "output": str(output) if output else None,
         }
-        text = f"{output}: public half of {source}"
+        text = f"{output}: public half of {shown(source)}"
         return show(Answer(command="key public", details=details), as_json=as_json, text=text)
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
@@ -112,10 +112,10 @@ def public(source: str, form: str, output: Path | None, name: str | None, as_jso
 def hash_command(source: str, algorithm: str, as_json: bool) -> int:
     """Show the hash of the public half of KEY: what the KEYHASH TLV of an image holds."""
     from bootwright.finding import Answer
-    from bootwright.host.keys import load_public
+    from bootwright.host.keys import load_public, shown
 
     digest = load_public(source).key_hash(algorithm).hex()
-    details = {"key": source, "algorithm": algorithm, "hash": digest}
+    details = {"key": shown(source), "algorithm": algorithm, "hash": digest}
     return show(Answer(command="key hash", details=details), as_json=as_json, text=digest)
 
 
@@ -130,12 +130,12 @@ def private(source: str, shape: str | None, minimal: bool, output: Path, as_json
     from bootwright.finding import Answer
     from bootwright.formats.key_export import c_array, private_bytes
     from bootwright.host.files import write_secret
-    from bootwright.host.keys import load_private
+    from bootwright.host.keys import load_private, shown
 
     loaded = load_private(source)
     der = private_bytes(loaded, shape=shape, minimal=minimal)
     write_secret(output, c_array("enc_priv_key", der, first_line=FIRST_LINE).encode())
-    details = {"key": source, "type": loaded.key_type.value, "output": str(output)}
+    details = {"key": shown(source), "type": loaded.key_type.value, "output": str(output)}
     text = f"{output}: private key, keep it secret"
     return show(Answer(command="key private", details=details), as_json=as_json, text=text)
 

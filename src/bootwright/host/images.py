@@ -31,7 +31,7 @@ from bootwright.formats.mcuboot_trailer import (
 )
 from bootwright.formats.mcuboot_verify import BootRules, verify_image
 from bootwright.host.files import read_bytes, read_text
-from bootwright.host.keys import load_private, load_public
+from bootwright.host.keys import is_file, load_private, load_public, shown
 
 if TYPE_CHECKING:
     from bootwright.formats.mcuboot_encrypt import WrappingKey
@@ -299,7 +299,7 @@ def signers(data: bytes, keys: Sequence[tuple[str, PublicKey]], *, subject: str)
     rules = any_build(data)
     for name, key in keys:
         last = verify_image(data, [key], subject=subject, rules=rules)[-1]
-        words = f"{name} ({key.key_type} {key.key_hash().hex()[:16]}…)"
+        words = f"{shown(name)} ({key.key_type} {key.key_hash().hex()[:16]}…)"
         if last.code == "image.signature.valid":
             found.append(passed("image.signed_by", subject, f"signed by {words}"))
         else:
@@ -313,6 +313,8 @@ def load_decryption_key(path: str) -> PrivateKey | WrappingKey:
     """A private key, or for AES-KW the wrapping key, from a file."""
     from bootwright.formats.mcuboot_encrypt import WrappingKey
 
+    if not is_file(path):
+        return load_private(path)
     data = read_bytes(Path(path), what="key file", limit=64 << 10)
     return load_private(path) if _is_key_pair(data) else WrappingKey.load(data, where=path)
 
@@ -321,6 +323,8 @@ def load_recipient(path: str) -> PublicKey | WrappingKey:
     """Whom to encrypt for: a public key, or for AES-KW the wrapping key, from a file."""
     from bootwright.formats.mcuboot_encrypt import WrappingKey
 
+    if not is_file(path):
+        return load_public(path)
     data = read_bytes(Path(path), what="key file", limit=64 << 10)
     return load_public(path) if _is_key_pair(data) else WrappingKey.load(data, where=path)
 

@@ -7,14 +7,14 @@ import re
 from bootwright.errors import FormatError
 from bootwright.formats.key_export import SHORT_NAMES, c_array, rust_array
 from bootwright.formats.keys import PublicKey
-from bootwright.host.keys import holds_private, load_public
+from bootwright.host.keys import holds_private, load_public, shown
 
 
 def view_key(provider: str) -> dict[str, str]:
     """Type, key hash and half of a key; nothing secret."""
     public = load_public(provider)
     return {
-        "key": provider,
+        "key": shown(provider),
         "type": public.key_type.value,
         "half": "private" if holds_private(provider) else "public",
         "hash": public.key_hash().hex(),

@@ -73,7 +73,9 @@ def load_private(path: str, *, ask: Ask = ask_person, password: bytes | None = N
     """
     scheme, rest = _split(path)
     if scheme != "file":
-        raise RefusedError(f"{path}: found a {scheme} key, expected a key file", "this needs the private key itself")
+        raise RefusedError(
+            f"{shown(path)}: found a {scheme} key, expected a key file", "this needs the private key itself"
+        )
     data = read_bytes(Path(rest), what="key file", limit=LARGEST_KEY)
     known = password or os.environ.get(PASSWORD_VARIABLE, "").encode() or None
     try:
@@ -99,6 +101,16 @@ def load_public(provider: str, *, ask: Ask = ask_person) -> PublicKey:
         return load_private(rest, ask=ask).public
 
 
+def shown(provider: str) -> str:
+    """A provider string as it may be shown: without the PIN that it may hold."""
+    return re.sub(r"(pin-value=)[^&;?]*", r"\1…", provider)
+
+
+def is_file(provider: str) -> bool:
+    """Whether a provider string names a file, rather than a token or a command."""
+    return _split(provider)[0] == "file"
+
+
 def _split(provider: str) -> tuple[str, str]:
     match = re.match(r"([a-z][a-z0-9]+):(.*)", provider, re.DOTALL)
     if match is None or os.path.exists(provider):  # False, too, where a command is too long for a name
@@ -106,7 +118,7 @@ def _split(provider: str) -> tuple[str, str]:
     scheme, rest = match.groups()
     if scheme not in ("file", "pkcs11", "exec"):
         raise RefusedError(
-            f"{provider}: found the key provider {scheme!r}, expected file, pkcs11 or exec",
+            f"{shown(provider)}: found the key provider {scheme!r}, expected file, pkcs11 or exec",
             "wrap any other service in a command: exec:COMMAND",
         )
     return scheme, rest

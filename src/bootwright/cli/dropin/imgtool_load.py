@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from bootwright.cli.dropin.imgtool import Failure
 from bootwright.formats.keys import (
     KeyType,
@@ -13,17 +15,28 @@ from bootwright.formats.keys import (
 )
 
 
+def is_provider(source: str) -> bool:
+    """Whether this is a provider string instead of a file's name."""
+    return source.startswith(("file:", "pkcs11:", "exec:")) and not os.path.exists(source)
+
+
 def read_key(path: str) -> bytes:
     """The bytes of a key file."""
     try:
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
-        raise Failure(f"Key file not found ({path})") from None
+        from bootwright.host.keys import shown
+
+        raise Failure(f"Key file not found ({shown(path)})") from None
 
 
 def load_key(path: str) -> PrivateKey | PublicKey:
-    """A private or public key, with imgtool's prompt for a password."""
+    """A private or public key, with imgtool's prompt for a password; of a provider string the public key."""
+    if is_provider(path):
+        from bootwright.host.keys import load_public
+
+        return load_public(path)
     data = read_key(path)
     try:
         return parse_key(data, path, None)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bootwright.cli.dropin.imgtool import Failure, Usage, is_hex, say, warn
-from bootwright.cli.dropin.imgtool_load import load_key, public_of
+from bootwright.cli.dropin.imgtool_load import is_provider, load_key, public_of
 from bootwright.cli.dropin.imgtool_output import check_trailer, output, size_of
 from bootwright.formats.keys import KeyType, PrivateKey, PublicKey, Signer
 from bootwright.formats.mcuboot_image import (
@@ -148,7 +146,7 @@ def _job(given: dict[str, Any]) -> _Job:
 
 
 def _signer(source: str) -> Signer:
-    if re.match(r"(file|pkcs11|exec):", source) and not os.path.exists(source):
+    if is_provider(source):
         from bootwright.host.keys import load_signer
 
         return load_signer(source)
