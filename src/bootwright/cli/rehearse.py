@@ -25,8 +25,12 @@ FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("project", required=False, type=FILE)
-@click.option("--app", type=FILE, help="The application, unsigned.  [default: one made for the rehearsal]")
-@click.option("--bootloader", type=FILE, help="The bootloader, unsigned.  [default: one made for the rehearsal]")
+@click.option(
+    "--app", metavar="FILE", type=FILE, help="The application, unsigned.  [default: one made for the rehearsal]"
+)
+@click.option(
+    "--bootloader", metavar="FILE", type=FILE, help="The bootloader, unsigned.  [default: one made for the rehearsal]"
+)
 @click.option(
     "--key-type",
     type=click.Choice(["ed25519", "ecdsa-p256", "rsa-2048", "rsa-3072"]),
@@ -38,8 +42,8 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--fe-key", type=click.Choice(["host", "device"]), help="Who makes the flash-encryption key.  [default: device]"
 )
-@click.option("--report", type=FILE, help="Write an HTML report here.")
-@click.option("--keep", type=FILE, help="Write keys, images and flash contents into this directory.")
+@click.option("--report", metavar="FILE", type=FILE, help="Write an HTML report here.")
+@click.option("--keep", metavar="DIR", type=FILE, help="Write keys, images and flash contents into this directory.")
 @click.option(
     "--print-project", is_flag=True, help="Print a commented bootwright.toml with these options in it, and stop."
 )
