@@ -101,6 +101,8 @@ def test_a_baud_rate_that_is_none_is_refused(pty: tuple[int, str], baud: int, wh
 def test_a_file_is_no_port(tmp_path: os.PathLike[str]) -> None:
     with pytest.raises(WireError, match="cannot be opened"):
         open_transport(str(tmp_path))
+    with pytest.raises(WireError, match="/dev/null is no serial port"):
+        open_transport("/dev/null")
 
 
 def test_tcp_carries_bytes_and_its_end_is_said() -> None:

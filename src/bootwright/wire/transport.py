@@ -264,6 +264,8 @@ def _cannot_open(address: str, error: Any) -> WireError:
         )
     if number in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in text or "busy" in text:
         return WireError(f"{address} is in use by another program", f"close it (lsof {address} names it)")
+    if number in (errno.ENOTTY, errno.EINVAL) or "Inappropriate ioctl" in text:
+        return WireError(f"{address} is no serial port", _ports_here())
     return WireError(f"{address} cannot be opened: {text}", "is it a serial port?")
 
 
