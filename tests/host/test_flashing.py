@@ -63,6 +63,13 @@ def test_plaintext_for_a_chip_that_decrypts_is_refused_unless_someone_insists() 
     assert not planned(target(Efuses.blank(C3)), app()).refusals
 
 
+def test_one_cause_is_one_refusal_and_one_word_overrides_it() -> None:
+    assert refusal(planned(target(ON), bootloader())).code == "flash.plaintext"
+    assert not planned(target(ON), bootloader(), allow="plaintext").refusals
+    foreign = bootloader(host_cipher(C3, bytes(32)).encrypt(BOOTLOADER, 0))
+    assert refusal(planned(target(ON), foreign)).code == "flash.foreign_ciphertext"
+
+
 def test_what_is_never_encrypted_is_written_as_it_is() -> None:
     nvs = Piece(address=0x9000, data=APP, name="nvs.bin", role=Role.PLAIN_DATA)
     plan = planned(target(ON), nvs, form=Form.ENCRYPTED_BY_CHIP)

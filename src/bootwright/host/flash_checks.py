@@ -44,7 +44,10 @@ def judge(plan: FlashPlan, *, allowed: frozenset[str] = frozenset()) -> FlashPla
     """The plan with its findings; what `allowed` names is a warning instead of a refusal."""
     findings = list(_chip_findings(plan))
     for write in plan.writes:
-        findings += [found for check in CHECKS if (found := check(plan.target, write)) is not None]
+        found = [finding for check in CHECKS if (finding := check(plan.target, write)) is not None]
+        if all(finding.verdict is not Verdict.FAIL for finding in found):  # else the ROM's word is a consequence
+            found += filter(None, [check_bootloader(plan.target, write)])
+        findings += found
     codes = {OVERRIDES[name] for name in allowed}
     return replace(plan, findings=tuple(_softened(finding, codes) for finding in findings))
 
@@ -374,7 +377,6 @@ CHECKS: tuple[Check, ...] = (
     check_foreign_ciphertext,
     check_other_chip,
     check_rewritten_header,
-    check_bootloader,
 )
 
 
