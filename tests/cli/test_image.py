@@ -399,3 +399,28 @@ def test_a_pure_signature_is_made_over_the_payload(folder: Path) -> None:
 def test_fits_needs_to_know_the_build(folder: Path) -> None:
     done = run_cli("image", "fits", sign(folder))
     assert (done.code, "what fits follows from the bootloader's build" in done.err) == (2, True)
+
+
+def test_slots_of_more_sectors_than_the_port_has_fit_nothing() -> None:
+    done = run_cli("image", "fits", "--slot-size", "0x201000")
+    assert (done.code, "expected at most 512" in done.out) == (1, True)
+    assert run_cli("image", "fits", "--slot-size", "2M").code == 0
+
+
+def test_what_carries_a_secure_boot_signature_is_not_signed_again(tmp_path: Path) -> None:
+    import os
+
+    from bootwright.chips.chip import load_chip
+    from bootwright.host.secure_boot import sign_image as sign_for_rom
+
+    plain = b"\xe9" + os.urandom(8191)
+    signed = sign_for_rom(plain, [key_of(KeyType.RSA_3072)], chip=load_chip("esp32c3"))
+    (tmp_path / "signed.bin").write_bytes(signed)
+    words: list[str | Path] = ["image", "sign", tmp_path / "signed.bin", tmp_path / "out.bin", "-v", "1"]
+    words.append("--unsigned")
+    refused = run_cli(*words)
+    assert (refused.code, "found 1 Secure Boot signature block at its end" in refused.err) == (7, True), refused
+    assert not (tmp_path / "out.bin").exists()
+    assert run_cli(*words, "--again").code == 0
+    (tmp_path / "signed.bin").write_bytes(plain[:4096] + b"\xe7" + plain[:4095])
+    assert run_cli(*words).code == 0

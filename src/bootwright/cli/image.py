@@ -222,7 +222,7 @@ def which_key(file: Path, keys: tuple[str, ...], decrypt_with: str | None, as_js
 @json_option
 def fits(files: tuple[Path, ...], as_json: bool, **build: Any) -> int:
     """Say whether signed images fit the bootloader's slots, to the byte; without FILES, how much fits."""
-    from bootwright.finding import Answer
+    from bootwright.finding import Answer, Verdict
     from bootwright.host.images import fits as judge
     from bootwright.host.images import image_size, load_image
 
@@ -234,6 +234,9 @@ def fits(files: tuple[Path, ...], as_json: bool, **build: Any) -> int:
         for file in files
         for finding in judge(image_size(load_image(file), where=str(file)), wanted, subject=str(file))
     ]
+    if not files:
+        nothing = judge(0, wanted, subject=f"slot of {wanted.slot_size:#x}")
+        findings = [finding for finding in nothing if finding.verdict is Verdict.FAIL]
     limit = wanted.max_image_size
     details: dict[str, object] = {
         "slot_size": wanted.slot_size,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bootwright.formats.mcuboot_encrypt import WrappingKey
 
 SECTOR_SIZE = 4096
+SIGNATURE_BLOCK_MAGIC = 0xE7  # esp_secure_boot_signatures.h ETS_SECURE_BOOT_V2_SIGNATURE_MAGIC; looked at before more
 _OVERSIZED = {
     UpgradeMode.SWAP_SCRATCH: "in the primary slot it crashes the bootloader before any check",
     UpgradeMode.SWAP_MOVE: "in the primary slot it leaves the device without a bootable image",
@@ -254,7 +255,8 @@ def check_plain_input(data: bytes, *, subject: str, flash_key: bytes | None = No
     """Refuse to sign what is already signed or encrypted: by its structure, or by what a flash key makes of it.
 
     Raises:
-        RefusedError: it is an MCUboot image, an encrypted one, or opens with the flash-encryption key.
+        RefusedError: it is an MCUboot image, an encrypted one, carries a Secure Boot signature, or opens with the
+            flash-encryption key.
     """
     hint = "sign the plain application; --again insists"
     if endian_of(data) is not None:
@@ -265,8 +267,23 @@ def check_plain_input(data: bytes, *, subject: str, flash_key: bytes | None = No
             "expected an application that is not",
             hint,
         )
+    if (signatures := _secure_boot_signatures(data)) > 0:
+        raise RefusedError(
+            f"{subject}: found {signatures} Secure Boot signature block{'s' * (signatures > 1)} at its end, "
+            "expected an application that is not signed: MCUboot checks its own signature of the application",
+            hint,
+        )
     if flash_key is not None and (story := ciphertext_story(data, flash_key, address)):
         raise RefusedError(f"{subject}: {story}; expected plaintext", "sign first, encrypt last; --again insists")
+
+
+def _secure_boot_signatures(data: bytes) -> int:
+    """How many valid signature blocks of the ROM's Secure Boot lie in the last sector."""
+    if len(data) <= SECTOR_SIZE or len(data) % SECTOR_SIZE or data[-SECTOR_SIZE] != SIGNATURE_BLOCK_MAGIC:
+        return 0
+    from bootwright.formats.esp_secure_boot import find_signature_blocks
+
+    return len(find_signature_blocks(data))
 
 
 def ciphertext_story(data: bytes, flash_key: bytes, address: int) -> str:
