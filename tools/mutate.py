@@ -293,12 +293,13 @@ def main() -> int:
     parser.add_argument("--also", nargs="*", default=[], help="of those left out, what survivors are tried on")
     arguments = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(ROOT / "src")]
-    from tests.support.traces import trace_document, trace_names
+    from tests.support.traces import odd_document, odd_names, trace_document, trace_names
 
-    names = trace_names()
+    odd = set(odd_names())
+    names = [*trace_names(), *sorted(odd)]
     more = [name for name in names if any(name.startswith(prefix) for prefix in arguments.also)]
     names = [name for name in names if not any(name.startswith(prefix) for prefix in arguments.skip)]
-    documents = {name: trace_document(name) for name in [*names, *more]}
+    documents = {name: (odd_document if name in odd else trace_document)(name) for name in [*names, *more]}
     names = [name for name in names if documents[name]["config"]["sig"] in ("none", "ed25519")]
     from bootwright.boot.trace import parse_trace
     from bootwright.boot.trace_play import play

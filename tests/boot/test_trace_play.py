@@ -1,5 +1,5 @@
 import pytest
-from tests.support.traces import trace_document, trace_names
+from tests.support.traces import odd_document, odd_names, trace_document, trace_names
 
 from bootwright.boot.trace import parse_trace
 from bootwright.boot.trace_play import play
@@ -10,6 +10,11 @@ from bootwright.errors import FormatError
 @pytest.mark.parametrize("name", trace_names())
 def test_the_model_does_what_the_real_code_did(name: str) -> None:
     assert play(parse_trace(trace_document(name))) == ()
+
+
+@pytest.mark.parametrize("name", odd_names())
+def test_odd_scenes_go_on_as_they_were_recorded(name: str) -> None:
+    assert play(parse_trace(odd_document(name))) == ()
 
 
 def test_a_difference_names_the_first_differing_operation_on_both_sides() -> None:

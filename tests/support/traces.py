@@ -29,6 +29,17 @@ def trace_document(name: str) -> dict[str, Any]:
     return document
 
 
+def odd_names() -> list[str]:
+    """The names of the model's own traces of odd scenes."""
+    return sorted(_documents("odd"))
+
+
+def odd_document(name: str) -> dict[str, Any]:
+    """One of them, as JSON gives it."""
+    document: dict[str, Any] = json.loads(_documents("odd")[name])
+    return document
+
+
 def first_boot_names() -> list[str]:
     """The names of all first-boot traces."""
     return sorted(_documents("firstboot"))

@@ -1,0 +1,177 @@
+"""The decision tables of bootutil and the bounds of its strategies, row by row and at the edge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from tests.support.scenes import BASE, build, scene, signed
+
+from bootwright.boot import swap_move, swap_offset, swap_scratch
+from bootwright.boot.config import ImageSlots, Mode
+from bootwright.boot.loader import boot_go, set_pending
+from bootwright.boot.loader_state import Loader, Source
+from bootwright.boot.outcome import Booted, HaltError
+from bootwright.boot.probe import Console
+from bootwright.boot.sectors import Sectors
+from bootwright.boot.slot_check import STRATEGIES
+from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType, decode_flag, swap_type_of
+from bootwright.flash import Area, drive
+from bootwright.host.explore_scene import Action
+
+MAGICS, FLAGS = (Magic.GOOD, Magic.BAD, Magic.UNSET), (Flag.SET, Flag.BAD, Flag.UNSET)
+STATES = [SwapState(magic, SwapType.NONE, 0, done, ok) for magic, done, ok in product(MAGICS, FLAGS, FLAGS)]
+
+
+@pytest.mark.parametrize(
+    ("byte", "flag"), [(0xFF, Flag.UNSET), (1, Flag.SET), (0, Flag.BAD), (2, Flag.BAD), (0xFE, Flag.BAD)]
+)
+def test_a_flag_is_set_by_one_unset_when_erased_and_bad_otherwise(byte: int, flag: Flag) -> None:
+    assert decode_flag(byte) is flag
+
+
+@pytest.mark.parametrize("offset", [False, True])
+def test_what_two_trailers_ask_for(offset: bool) -> None:
+    for primary, secondary in product(STATES, STATES):
+        requested = secondary.magic is Magic.GOOD
+        expected = SwapType.NONE
+        if primary.magic is Magic.GOOD and primary.image_ok is Flag.UNSET and primary.copy_done is Flag.SET:
+            expected = SwapType.REVERT
+        if requested and secondary.image_ok is Flag.SET:
+            expected = SwapType.PERM
+        if requested and secondary.image_ok is Flag.UNSET:
+            begun = offset and secondary.copy_done is Flag.SET
+            expected = SwapType.REVERT if begun else SwapType.TEST
+        assert swap_type_of(primary, secondary, offset=offset) is expected, (primary, secondary)
+
+
+def test_where_swap_scratch_finds_its_status() -> None:
+    for primary, scratch in product(STATES, STATES):
+        expected = Source.NONE
+        if scratch.magic is Magic.GOOD:
+            expected = Source.SCRATCH
+        elif primary.magic in (Magic.GOOD, Magic.UNSET) and primary.copy_done is Flag.UNSET:
+            expected = Source.PRIMARY_SLOT
+        assert swap_scratch.source_of(primary, scratch) is expected, (primary, scratch)
+
+
+def test_a_trailer_describes_itself_as_the_console_does() -> None:
+    words = {
+        Magic.GOOD: "magic=good, swap_type=0x3, copy_done=0x2, image_ok=0x1",
+        Magic.UNSET: "magic=unset, swap_type=0x3, copy_done=0x2, image_ok=0x1",
+        Magic.BAD: "magic=bad, swap_type=0x3, copy_done=0x2, image_ok=0x1",
+    }
+    for magic, text in words.items():
+        assert SwapState(magic, 3, 1, Flag.BAD, Flag.SET).describe() == text
+
+
+@pytest.mark.parametrize(
+    ("mode", "primary", "secondary", "fits"),
+    [
+        (Mode.SCRATCH, 16, 16, True),
+        (Mode.SCRATCH, 16, 15, False),
+        (Mode.SCRATCH, 15, 16, False),
+        (Mode.SCRATCH, 17, 17, False),
+        (Mode.OVERWRITE, 16, 16, True),
+        (Mode.OVERWRITE, 15, 16, False),
+        (Mode.OVERWRITE, 16, 15, False),
+        (Mode.OVERWRITE, 17, 17, False),
+        (Mode.MOVE, 16, 16, True),
+        (Mode.MOVE, 16, 15, True),
+        (Mode.MOVE, 16, 14, False),
+        (Mode.MOVE, 15, 16, False),
+        (Mode.MOVE, 17, 16, False),
+        (Mode.MOVE, 17, 17, False),
+        (Mode.OFFSET, 16, 16, True),
+        (Mode.OFFSET, 16, 17, True),
+        (Mode.OFFSET, 16, 18, False),
+        (Mode.OFFSET, 16, 15, False),
+        (Mode.OFFSET, 17, 17, False),
+    ],
+)
+def test_which_slots_an_update_can_go_between(mode: Mode, primary: int, secondary: int, fits: bool) -> None:
+    """Sectors of both slots, of at most 16 in the build's tables."""
+    config = replace(
+        build(mode),
+        images=(ImageSlots(Area("primary", 0, primary * 0x1000), Area("secondary", 0x20000, secondary * 0x1000)),),
+        max_img_sectors=16,
+    )
+    console = Console()
+    loader = Loader(Sectors.holding(b"\xff" * 0x50000), config, console)
+    assert STRATEGIES[mode].slots_compatible(loader) is fits
+    assert len(console.lines) == (0 if fits else 1)
+    if not fits:
+        words = ("more sectors than allowed", "slots are not compatible", "not a compatible amount of sectors")
+        assert any(word in console.lines[0] for word in words)
+
+
+def test_scratch_must_hold_a_sector() -> None:
+    for size, fits in ((0x1000, True), (0xFFF, False)):
+        loader = Loader(Sectors.holding(b"\xff" * 0x50000), build(Mode.SCRATCH, scratch=size), Console())
+        assert swap_scratch.slots_compatible(loader) is fits
+
+
+def loader_for(mode: Mode, **changes: int) -> Loader:
+    config = replace(build(mode), **changes)  # type: ignore[arg-type]  # only numbers are changed
+    return Loader(Sectors.holding(b"\xff" * 0x40000), config, Console())
+
+
+@pytest.mark.parametrize(("size", "sectors"), [(0, 1), (1, 1), (0x1000, 1), (0x1001, 2), (0xFFFFF000, 0xFFFFF)])
+def test_how_many_sectors_a_swap_without_scratch_covers(size: int, sectors: int) -> None:
+    assert swap_move.sectors_for(loader_for(Mode.MOVE), size) == sectors
+    assert swap_offset.last_index(loader_for(Mode.OFFSET), size) == sectors - 1
+
+
+@pytest.mark.parametrize("size", [0xFFFFF001, 0xFFFFFFFF])
+def test_a_swap_size_that_wraps_never_ends(size: int) -> None:
+    with pytest.raises(HaltError, match="endless loop"):
+        swap_move.sectors_for(loader_for(Mode.MOVE), size)
+    with pytest.raises(HaltError, match="endless loop"):
+        swap_offset.last_index(loader_for(Mode.OFFSET), size)
+
+
+def test_swap_move_needs_a_sector_below_the_trailer() -> None:
+    loader = loader_for(Mode.MOVE, max_img_sectors=128)
+    assert loader.layout.trailer_size <= 0x1000
+    assert swap_move.room_for(loader, 14)
+    console = Console()
+    loader = Loader(loader.flash, loader.config, console)
+    assert not swap_move.room_for(loader, 15)
+    assert console.lines == [
+        "[esp32] [WRN] Not enough free space to run swap upgrade",
+        "[esp32] [WRN] required 65536 bytes but only 61440 are available",
+    ]
+
+
+@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.MOVE, Mode.OFFSET, Mode.OVERWRITE, Mode.OVERWRITE_FAST])
+def test_each_strategy_says_what_it_does_on_the_console(mode: Mode) -> None:
+    made, console = scene(mode, Action.TEST), Console()
+    flash = made.flash()
+    drive(set_pending(flash, made.config), flash.apply)
+    assert isinstance(drive(boot_go(flash, made.config, probe=console), flash.apply), Booted)
+    said = {
+        Mode.SCRATCH: "Starting swap using scratch algorithm.",
+        Mode.MOVE: "Starting swap using move algorithm.",
+        Mode.OFFSET: "Starting swap using offset algorithm.",
+        Mode.OVERWRITE: "Image 0 copying the secondary slot to the primary slot: 0x10000 bytes",
+        Mode.OVERWRITE_FAST: f"Image 0 copying the secondary slot to the primary slot: {20000 + 4:#x} bytes",
+    }
+    assert f"[esp32] [INF] {said[mode]}" in console.lines
+    if mode.overwrites:
+        assert "[esp32] [INF] Image 0 upgrade secondary slot -> primary slot" in console.lines
+
+
+def test_a_larger_secondary_is_swapped_by_offset_and_a_larger_primary_by_move() -> None:
+    for mode, primary, secondary in ((Mode.MOVE, 0x11000, 0x10000), (Mode.OFFSET, 0x10000, 0x11000)):
+        config = replace(
+            build(mode),
+            images=(ImageSlots(Area("primary", BASE, primary), Area("secondary", BASE + 0x11000, secondary)),),
+        )
+        flash = Sectors.holding(b"\xff" * 0x40000)
+        flash.load(BASE, signed(1, 20000))
+        flash.load(BASE + 0x11000 + (0x1000 if mode is Mode.OFFSET else 0), signed(2, 20000))
+        drive(set_pending(flash, config, permanent=True), flash.apply)
+        outcome = drive(boot_go(flash, config), flash.apply)
+        assert isinstance(outcome, Booted)
+        assert outcome.version == "2.0.0+0"
