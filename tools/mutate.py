@@ -76,6 +76,9 @@ MEMBERS = {
     "SwapType": ("NONE", "TEST", "PERM", "REVERT", "FAIL"),
     "Source": ("NONE", "SCRATCH", "PRIMARY_SLOT"),
 }
+UNIT_TESTS = [
+    str(ROOT / "tests" / "boot" / f"test_{name}.py") for name in ("tables", "odd_layouts", "image_limits", "encrypted")
+]
 #: calls whose arguments are for people: what they say changes nothing in the flash
 FOR_PEOPLE = {"log", "failed", "halted", "mark", "refused", "_refused", "hold"}
 
@@ -255,6 +258,26 @@ def install(module: str, code: CodeType) -> None:
         sys.meta_path.insert(0, Mutated(name, code))
 
 
+def failing_test(module: str, code: CodeType) -> str | None:
+    """Whether one of the unit tests of the model fails, in a child process."""
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (2 * CPU_SECONDS, 2 * CPU_SECONDS))
+        try:
+            import pytest
+
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+                os.dup2(nowhere.fileno(), 2)
+                install(module, code)
+                found = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *UNIT_TESTS])
+            os._exit(1 if found else 0)
+        except BaseException:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    return "the unit tests" if status else None
+
+
 def first_difference(module: str, code: CodeType, names: list[str], documents: dict[str, Any]) -> str | None:
     """The first trace on which a mutant differs, found in a child process; None if none does."""
     reader, writer = os.pipe()
@@ -321,6 +344,8 @@ def main() -> int:
             killer = first_difference(module, code, order, documents)
             if killer is None and more:
                 killer = first_difference(module, code, more, documents)
+            if killer is None:
+                killer = failing_test(module, code)
             if killer is None:
                 survived += 1
                 print(f"{module}:{line}: {what}", flush=True)

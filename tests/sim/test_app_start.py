@@ -30,7 +30,18 @@ def boot_with(header: bytes) -> BootReport:
 
 
 def test_a_good_load_header_starts() -> None:
-    assert boot_with(LoadHeader(**GOOD).pack()).image_offset == PRIMARY
+    report = boot_with(LoadHeader(**GOOD).pack())
+    assert report.image_offset == PRIMARY
+    console = [line.text.removeprefix("[esp32c3] [INF] ") for line in report.console]
+    at = next(number for number, line in enumerate(console) if "br_image_off" in line)
+    assert console[at : at + 6] == [
+        f"br_image_off = {PRIMARY:#x}",
+        "ih_hdr_size = 0x20",
+        "Loading image 0 - slot 0 from flash, area id: 1",
+        f"DRAM segment: start={PRIMARY + 0x80:#x}, size=0x40, vaddr=0x3fc84000",
+        f"IRAM segment: start={PRIMARY + 0xC0:#x}, size=0x40, vaddr=0x40380000",
+        "start=0x40380000",
+    ]
 
 
 @pytest.mark.parametrize(
