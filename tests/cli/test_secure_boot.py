@@ -44,6 +44,14 @@ def test_a_bootloader_is_signed_and_accepted_by_a_chip_that_trusts_the_key(place
     assert answer(place, "secure-boot info signed")["blocks"][0]["image_digest_fits"] is True
 
 
+def test_p384_beside_another_kind_of_key_is_warned_of(place: Path) -> None:
+    mixed = answer(place, "secure-boot sign --chip esp32p4 -k p384.pem -k p256.pem -o mixed image")
+    assert "secure_boot.keys.mixed" in [one["code"] for one in mixed["findings"]]
+    for keys in ("-k p384.pem -k p384.pem", "-k rsa.pem -k p256.pem"):
+        same = answer(place, f"secure-boot sign --chip esp32p4 {keys} -o same image")
+        assert "secure_boot.keys.mixed" not in [one["code"] for one in same["findings"]]
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -98,6 +98,7 @@ def sign_command(
     from bootwright.host.secure_boot import (
         add_signatures,
         describe_blocks,
+        mixed_kinds,
         recognise,
         refuse_ciphertext,
         refuse_too_large,
@@ -120,7 +121,11 @@ def sign_command(
     blocks = describe_blocks(signed)
     details = {"input": str(file), "output": str(output), "bytes": len(signed), "blocks": blocks}
     text = f"{output}: {len(signed):#x} bytes\n" + _table(blocks)
-    answer = Answer(command="secure-boot sign", findings=(recognise(image, str(file)),), details=details)
+    answer = Answer(
+        command="secure-boot sign",
+        findings=(recognise(image, str(file)), *mixed_kinds(blocks, str(file))),
+        details=details,
+    )
     context.exit(show(answer, as_json=as_json, text=text))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 from bootwright.chips.chip import Chip
@@ -29,7 +29,7 @@ from bootwright.formats.esp_signature_block import (
     image_digest,
     key_digest_v2,
 )
-from bootwright.formats.keys import PublicKey, Signer
+from bootwright.formats.keys import KeyType, PublicKey, Signer
 
 
 def sign_image(image: bytes, signers: Sequence[Signer], *, chip: Chip | None = None) -> bytes:
@@ -94,6 +94,19 @@ def recognise(image: bytes, subject: str) -> Finding:
         why = "the data have no known structure; if they are ciphertext, the signature will not hold"
         return warned("secure_boot.content.unknown", subject, why, "sign the plaintext, then encrypt")
     return passed("secure_boot.content", subject, f"the data are {known}")
+
+
+def mixed_kinds(blocks: Sequence[Mapping[str, object]], subject: str) -> tuple[Finding, ...]:
+    """A warning where P-384 signs beside another kind of key.
+
+    A chip hashes either with SHA-384 or with SHA-256, and then refuses the others (ESP-IDF
+    docs/en/security/secure-boot-v2.rst, "Multiple Keys").
+    """
+    kinds = {str(block["key_type"]) for block in blocks}
+    if len(kinds) < 2 or KeyType.ECDSA_P384 not in kinds:
+        return ()
+    why = f"{' and '.join(sorted(kinds))} keys sign side by side, and a chip that is set to P-384 takes no other"
+    return (warned("secure_boot.keys.mixed", subject, why, "sign with P-384 keys only, or with none"),)
 
 
 def verify_signed(
