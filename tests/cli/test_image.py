@@ -424,3 +424,17 @@ def test_what_carries_a_secure_boot_signature_is_not_signed_again(tmp_path: Path
     assert run_cli(*words, "--again").code == 0
     (tmp_path / "signed.bin").write_bytes(plain[:4096] + b"\xe7" + plain[:4095])
     assert run_cli(*words).code == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--vid", "example.com", "--cid", "gadget"], ["--cid", "12345678-1234-5678-1234-567812345678"]]
+)
+def test_vendor_and_class_are_derived_as_imgtool_derives_them(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "app.bin").write_bytes(b"\x01app")
+    ours, theirs = tmp_path / "ours.bin", tmp_path / "theirs.bin"
+    assert run_cli("image", "sign", tmp_path / "app.bin", ours, "-v", "1", "--unsigned", *words).code == 0
+    line = ["imgtool", "sign", "-v", "1", "-H", "32", "-S", "0x8000", "--pad-header", *words]
+    assert run_cli(*line, tmp_path / "app.bin", theirs).code == 0
+    assert ours.read_bytes() == theirs.read_bytes()
+    refused = run_cli("image", "sign", tmp_path / "app.bin", ours, "-v", "1", "--unsigned", "--cid", "gadget")
+    assert (refused.code, "a --vid that it belongs to" in refused.err) == (2, True)

@@ -26,7 +26,21 @@ if TYPE_CHECKING:
 SECTIONS = {
     "Who signs (one of them)": ("key", "unsigned", "to_sign", "signature", "public_key"),
     "The bootloader's build": ("conf", "slot_size", "mode", "flash_encryption"),
-    "The image": ("version", "header", "header_size", "pad", "security_counter", "depends_on", "tlv", "boot_record"),
+    "The image": (
+        *("version", "header", "header_size", "pad", "security_counter", "depends_on"),
+        *("tlv", "boot_record", "vid", "cid"),
+    ),
+        "version",
+        "header",
+        "header_size",
+        "pad",
+        "security_counter",
+        "depends_on",
+        "tlv",
+        "boot_record",
+        "vid",
+        "cid",
+    ),
     "The input": ("flash_key", "flash_address", "again"),
     "Other ports of MCUboot, not Espressif's": (
         *("encrypt_for", "key_bits", "hmac_name", "clear", "compress", "pure", "full_public_key"),
@@ -71,6 +85,8 @@ class _Sectioned(click.Command):
 @click.option("--depends-on", multiple=True, metavar="IMAGE:VERSION", help="Needs another image, at least so new.")
 @click.option("--tlv", multiple=True, metavar="TYPE=VALUE", help="A protected TLV: 0x… in hex, @file, or text.")
 @click.option("--boot-record", metavar="NAME", help="A measured-boot record for software of this type.")
+@click.option("--vid", metavar="VENDOR", help="Vendor: a UUID, or a domain to derive one from.")
+@click.option("--cid", metavar="CLASS", help="Image class: a UUID, or a name of the vendor's to derive one from.")
 @click.option("--load-addr", type=NUMBER, default=0, metavar="ADDRESS", help="Where in RAM it is to be loaded.")
 @click.option("--rom-fixed", type=NUMBER, default=0, metavar="ADDRESS", help="Where in flash it must lie.")
 @click.option("--non-bootable", is_flag=True, help="Flag it as never to be booted.")
@@ -159,6 +175,7 @@ def _options(payload: bytes, build: Build | None, given: dict[str, Any]) -> Sign
     room = given["header_size"]
     inside = given["header"] == "inside" or (given["header"] == "auto" and not any(payload[:room]))
     geometry = build.geometry if build else None
+    vid, cid = _vendor_and_class(given["vid"], given["cid"])
     return SignOptions(
         version=version,
         header_size=room,
@@ -176,6 +193,8 @@ def _options(payload: bytes, build: Build | None, given: dict[str, Any]) -> Sign
         security_counter=_counter(given["security_counter"], version.major, version.minor, version.revision),
         dependencies=tuple(_dependency(text) for text in given["depends_on"]),
         boot_record=given["boot_record"],
+        vid=vid,
+        cid=cid,
         custom_tlvs=tuple(_tlv(text) for text in given["tlv"]),
         full_public_key=given["full_public_key"],
         pure=given["pure"],
@@ -235,6 +254,26 @@ def _dependency(text: str) -> Dependency:
     if not colon or not image.isdecimal():
         raise click.UsageError(f"--depends-on: found {text!r}, expected IMAGE:VERSION such as 1:2.0.0")
     return Dependency(int(image), ImageVersion.from_text(version))
+
+
+def _vendor_and_class(vendor: str | None, name: str | None) -> tuple[bytes | None, bytes | None]:
+    """The UUIDs of vendor and image class, derived as imgtool derives them."""
+    if vendor is None and name is None:
+        return None, None
+    from uuid import NAMESPACE_DNS, UUID, uuid5
+
+    def uuid_of(text: str, namespace: UUID | None) -> UUID:
+        try:
+            return UUID(text)
+        except ValueError:
+            pass
+        if namespace is None:
+            raise click.UsageError(f"--cid: found the name {text!r}, expected a UUID, or a --vid that it belongs to")
+        return uuid5(namespace, text)
+
+    vid = None if vendor is None else uuid_of(vendor, NAMESPACE_DNS)
+    cid = None if name is None else uuid_of(name, vid)
+    return (None if vid is None else vid.bytes), (None if cid is None else cid.bytes)
 
 
 def _tlv(text: str) -> Tlv:
