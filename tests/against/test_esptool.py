@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,9 +116,7 @@ def test_fifty_chips_are_served_by_one_process(tmp_path: Path) -> None:
     for at in range(1, 50):
         names.append(f"chip{at}")
         (tmp_path / f"chip{at}.chip").write_bytes(data)
-    started = time.monotonic()
     with served(tmp_path, *names) as chips:
-        assert time.monotonic() - started < 20
         assert len({chip.port for chip in chips}) == 50
         assert "ESP32-C3" in ok(chips[49].esptool("read-mac"))
 

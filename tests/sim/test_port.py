@@ -19,6 +19,7 @@ from bootwright.sim.factory import factory_efuses
 from bootwright.sim.firmware import boot_from_flash
 from bootwright.sim.server import ChipServer, PortWish
 from bootwright.sim.tty_watch import TerminalWatch
+from bootwright.sim.virtual_chip import Booted
 from bootwright.wire import slip
 from bootwright.wire.rom import ROM_SYNC_VALUE, SYNC_DATA, Opcode, Request, Response
 
@@ -90,6 +91,26 @@ def test_tcp_serves_one_client_after_the_other(path: Path) -> None:
             with socket.create_connection(address, timeout=5) as client:
                 client.setblocking(True)
                 assert sync_values(client.fileno()) == [ROM_SYNC_VALUE] * 8
+
+
+def test_an_answer_is_out_before_the_boot_that_it_announces(path: Path) -> None:
+    answered = threading.Event()
+    server = ChipServer(boot=lambda chip: Booted("booted" if answered.wait(20) else "nobody heard the answer"))
+    url = server.serve(path, {"uart0": PortWish("tcp")})[0].url
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as client:
+            client.sendall(slip.encode(Request(Opcode.FLASH_END, (1).to_bytes(4, "little")).pack()))
+            packets = list(slip.Decoder().feed(client.recv(4096)))
+            assert Response.parse(packets[0]).op == Opcode.FLASH_END
+            answered.set()
+            assert client.recv(4096) == b"booted"
+    finally:
+        answered.set()
+        server.stop()
+        thread.join(10)
+        server.close()
 
 
 def test_a_port_that_is_taken_and_a_chip_that_is_served_are_refused(path: Path) -> None:

@@ -289,7 +289,7 @@ class VirtualChip:
 
     def want_reset(self) -> None:
         """Reset once the answer is out."""
-        self._want(self.reset)
+        self.schedule(0, self.reset)
 
     def _do_what_is_wanted(self) -> None:
         if self._reset_wanted is not None:
@@ -403,8 +403,9 @@ class VirtualChip:
         return self._bus.memory.word(pointer) if pointer else 0
 
     def leave(self, how: Leave) -> None:
-        """The loader's session ends."""
-        self._want(self.reset if how is Leave.RESET else self.run_from_flash)
+        """The loader's session ends, once its answer is out: a boot may take longer than a client waits."""
+        session, act = self._loader, self.reset if how is Leave.RESET else self.run_from_flash
+        self.schedule(0, lambda: act() if self._loader is session else None)
 
 
 #: bit of the flags word → the eFuse field that it shows (esptool 5.6.0, `get_security_info`)
