@@ -326,6 +326,26 @@ def test_on_a_line_with_flow_control_several_messages_are_under_way() -> None:
     assert took[7] < 0.4 * took[0]
 
 
+@pytest.mark.parametrize("profile", [ZEPHYR, ESPRESSIF, FAST], ids=["zephyr", "espressif", "fast"])
+def test_no_message_is_left_half_sent_on_a_good_line(profile: Profile) -> None:
+    lines: list[bytes] = []
+
+    def listen(line: bytes) -> list[tuple[bytes, float]]:
+        lines.append(line)
+        return [(line, 0.0)]
+
+    link, device = talk(profile, to_device=listen)
+    lines.clear()
+    drive(Upload(link, reader_of(IMAGE), len(IMAGE)).run(), link, device)
+    assembler = console.Assembler(2048)
+    whole = True
+    for line in lines:
+        first = line[:2] == b"\x06\x09"
+        assert first is whole
+        whole = bool((assembler.first if first else assembler.next)(line, 2, len(line) - 1))
+    assert whole
+
+
 def test_a_device_that_drops_what_it_cannot_hold_still_gets_the_image_off_a_fast_line() -> None:
     link, device = talk(FAST_LINE)
     drive(negotiate(link), link, device)

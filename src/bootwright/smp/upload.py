@@ -111,13 +111,13 @@ class Upload:
         fresh = True
         total = sent = 0
         while off < size:
-            if pace.ahead == WHOLE and (fresh or sent < total):
-                off = yield from self._stream(off)
-                fresh = True
-                continue
             if fresh:
                 total = self._build(off)
                 sent = 0
+            if pace.ahead == WHOLE and sent < total:
+                off = yield from self._stream(off, sent, total)
+                fresh = True
+                continue
             end = self._end
             sequence = link.sequence
             start = clock.now()
@@ -160,15 +160,19 @@ class Upload:
             )
         return size
 
-    def _stream(self, off):
-        """Program: keep several whole messages under way as long as that goes well; returns where to go on."""
+    def _stream(self, off, sent, total):
+        """Program: keep several whole messages under way as long as that goes well; returns where to go on.
+
+        The message for `off` is in the buffers, `sent` of its `total` bytes have gone already.
+        """
         link = self.link
         clock = link.clock
         pace = self.pace
         size = self.size
-        first = (link.sequence + 1) & 0xFF
-        ahead = off
-        waiting = 0
+        first = link.sequence
+        ahead = self._end
+        waiting = 1
+        yield self._rest_of(sent, total)
         while waiting or (off < size and pace.ahead == WHOLE):
             while waiting < WINDOW and ahead < size and pace.ahead == WHOLE:
                 total = self._build(ahead)
