@@ -306,6 +306,31 @@ def first_difference(module: str, code: CodeType, names: list[str], documents: d
     return names[max(begun - 1, 0)] if status else None
 
 
+class Tally:
+    """Who was killed, and by what."""
+
+    def __init__(self) -> None:
+        self.killers: Counter[str] = Counter()
+        self.killed = self.survived = 0
+
+    def run(
+        self, module: str, what: str, code: CodeType, names: list[str], documents: dict[str, Any], more: list[str]
+    ) -> None:
+        """Try one mutant on the traces, then on `more` of them, then on the unit tests; print a survivor."""
+        order = sorted(names, key=lambda name: -self.killers[name])
+        killer = first_difference(module, code, order, documents)
+        if killer is None and more:
+            killer = first_difference(module, code, more, documents)
+        if killer is None:
+            killer = failing_test(module, code)
+        if killer is None:
+            self.survived += 1
+            print(what, flush=True)
+        else:
+            self.killed += 1
+            self.killers[killer] += 1
+
+
 def main() -> int:
     """Run all mutants of the modules named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -324,36 +349,24 @@ def main() -> int:
     names = [name for name in names if not any(name.startswith(prefix) for prefix in arguments.skip)]
     documents = {name: (odd_document if name in odd else trace_document)(name) for name in [*names, *more]}
     names = [name for name in names if documents[name]["config"]["sig"] in ("none", "ed25519")]
-    from bootwright.boot.trace import parse_trace
-    from bootwright.boot.trace_play import play
-
-    if wrong := [name for name in names if play(parse_trace(documents[name]))]:
-        print(f"these differ without any mutation: {', '.join(wrong)}")
-        return 2
+    import bootwright.boot.trace_play  # noqa: F401  every mutant has it loaded already
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    killers: Counter[str] = Counter()
-    killed = survived = 0
-    for module in arguments.modules:
-        wanted = MODES.get(module)
-        played = [name for name in names if wanted is None or documents[name]["config"]["mode"] in wanted]
-        for number, (line, what, code) in enumerate(mutants(module)):
-            if arguments.line not in (None, line) or number % arguments.every:
-                continue
-            order = sorted(played, key=lambda name: -killers[name])
-            killer = first_difference(module, code, order, documents)
-            if killer is None and more:
-                killer = first_difference(module, code, more, documents)
-            if killer is None:
-                killer = failing_test(module, code)
-            if killer is None:
-                survived += 1
-                print(f"{module}:{line}: {what}", flush=True)
-            else:
-                killed += 1
-                killers[killer] += 1
-    print(f"{killed + survived} mutants, {killed} killed, {survived} survived", flush=True)
-    return 1 if survived else 0
+    tally = Tally()
+    try:
+        for module in arguments.modules:
+            wanted = MODES.get(module)
+            played = [name for name in names if wanted is None or documents[name]["config"]["mode"] in wanted]
+            if failing_test(module, compile((BOOT / f"{module}.py").read_text(), module, "exec")):
+                print("the unit tests fail without any mutation")
+                return 2
+            for number, (line, what, code) in enumerate(mutants(module)):
+                if arguments.line in (None, line) and number % arguments.every == 0:
+                    tally.run(module, f"{module}:{line}: {what}", code, played, documents, more)
+    except KeyboardInterrupt:
+        print("interrupted")
+    print(f"{tally.killed + tally.survived} mutants, {tally.killed} killed, {tally.survived} survived", flush=True)
+    return 1 if tally.survived else 0
 
 
 if __name__ == "__main__":
