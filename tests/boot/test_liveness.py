@@ -50,7 +50,11 @@ def test_joins_of_real_explorations_hold(mode: Mode) -> None:
 
 def test_a_join_over_a_sector_that_a_later_boot_reads_is_found_out() -> None:
     closure = closure_of(Mode.OVERWRITE)
-    key, (run, at, dropped) = next(iter(closure.runs.merges.items()))
-    trailer = 1 << (0x20000 - 1) // 0x1000  # the last sector of primary: every boot reads it
-    closure.runs.merges[key] = (run, at, dropped | trailer)
+    merge = next(merge for merge in closure.runs.merges.values() if merge.at)
+    trailer = (0x20000 - 1) // 0x1000  # the last sector of primary: every boot reads it
+    flash = closure.runs.flash
+    closure.runs.enter(merge.others[0])
+    flash.load(trailer * 0x1000, bytes(0x1000))
+    merge.others[0] = closure.runs.state()
+    merge.dropped |= 1 << trailer
     assert not joins_hold(closure.runs, closure.torn)

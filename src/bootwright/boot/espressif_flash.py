@@ -7,6 +7,9 @@ Source: boot/espressif/port/esp_mcuboot.c (MCUboot 2d4bacc3).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from bootwright.boot.config import BootConfig
 from bootwright.boot.header import U32
 from bootwright.boot.probe import Probe
@@ -17,6 +20,8 @@ COPY_BUFFER = 1024  #: BUF_SZ of loader.c
 ERASE_BUFFER = 256  #: FLASH_BUFFER_SIZE
 FLASH_SECTOR_SIZE = 4096
 ENCRYPTED_BLOCK = 32
+
+T = TypeVar("T")
 
 _ERASED_PIECE = b"\xff" * ERASE_BUFFER
 
@@ -40,6 +45,15 @@ class EspressifFlash:
         address = (area.address + offset) & U32
         try:
             return self.flash.read(address, length)
+        except SiliconError:
+            return None
+
+    def observe(self, area: Area, offset: int, length: int, what: str, decode: Callable[[bytes], T]) -> T | None:
+        """flash_area_read of bytes of which only what `decode` makes of them matters; None where it refuses."""
+        if (offset + length) & U32 > area.size:
+            return None
+        try:
+            return self._probe.observe(self.flash, (area.address + offset) & U32, length, what, decode)
         except SiliconError:
             return None
 

@@ -6,6 +6,7 @@ Sources: boot/bootutil/src/loader.c, swap_misc.c, bootutil_public.c (MCUboot 2d4
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bootwright.boot import overwrite, swap_move, swap_offset, swap_scratch
@@ -101,6 +102,32 @@ def set_confirmed(flash: Flash, config: BootConfig, *, image: int = 0) -> Progra
     return EBADVECT if state.magic is Magic.BAD else 0
 
 
+def look_around(flash: Flash, config: BootConfig, probe: Probe) -> None:
+    """Read what boots decide by, and decide nothing: headers, trailers, status bytes of every area."""
+    loader = Loader(flash, config, probe)
+    status = Status()
+    for image in range(len(config.images)):
+        loader.image = image
+        for slot in (PRIMARY, SECONDARY):
+            place = loader.place(slot)
+            loader.swap_state(place)
+            loader.read_header(place.area, 0)
+            if config.mode in (Mode.MOVE, Mode.OFFSET):
+                loader.read_header(place.area, config.sector_size)
+        if config.mode.swaps:
+            _look_at_progress(loader, loader.place(PRIMARY), status)
+    if loader.layout.scratch is not None:
+        loader.swap_state(loader.scratch)
+        loader.read_header(loader.scratch.area, 0)
+        _look_at_progress(loader, loader.scratch, status)
+
+
+def _look_at_progress(loader: Loader, place: Place, status: Status) -> None:
+    with suppress(HaltError):
+        loader.read_swap_size(place)
+        SWAPS[loader.config.mode].read_status_bytes(loader, place, status)
+
+
 def _boot(loader: Loader) -> Program[BootOutcome]:
     """context_boot_go of the builds that upgrade from a secondary slot."""
     count = len(loader.config.images)
@@ -187,9 +214,13 @@ def _read_status(loader: Loader, status: Status) -> None:
         return
     place = loader.scratch if status.source is Source.SCRATCH else loader.place(PRIMARY)
     swap.read_status_bytes(loader, place, status)
-    info = loader.esp.read(place.area, place.swap_info, 1)
+    info = loader.esp.observe(place.area, place.swap_info, 1, "swap_info", _first_byte)
     if info is not None:
-        status.swap_type = SwapType.NONE if info == b"\xff" else info[0] & 0xF
+        status.swap_type = SwapType.NONE if info == 0xFF else info & 0xF
+
+
+def _first_byte(data: bytes) -> int:
+    return data[0]
 
 
 def _review_swap_types(loader: Loader, *, aborted: bool) -> None:

@@ -11,12 +11,12 @@ from enum import IntEnum
 
 from bootwright.boot.config import BootConfig, Mode
 from bootwright.boot.espressif_flash import EspressifFlash
-from bootwright.boot.header import NO_HEADER, Header
+from bootwright.boot.header import HEADER_SIZE, NO_HEADER, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Layout, Place, layout_of
 from bootwright.boot.outcome import halted
 from bootwright.boot.probe import Probe
 from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType, decode_flag, swap_type_of
-from bootwright.flash import Flash, Program
+from bootwright.flash import Area, Flash, Program
 
 
 class Source(IntEnum):
@@ -52,6 +52,10 @@ class Status:
     def is_reset(self) -> bool:
         """boot_status_is_reset: no status byte was found."""
         return self.idx == 1 and self.state == 1 and self.op == MOVE
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")
 
 
 class Loader:
@@ -169,9 +173,13 @@ class Loader:
     def swap_state(self, place: Place) -> SwapState:
         """boot_read_swap_state."""
         area = place.area
-        data = self.esp.read(area, place.swap_info, area.size - place.swap_info)
-        if data is None:
+        length = area.size - place.swap_info
+        found = self.esp.observe(area, place.swap_info, length, "trailer", lambda data: self._decoded(place, data))
+        if found is None:
             raise halted("mcuboot.trailer.unreadable", area.name, f"the trailer of {area.name} cannot be read")
+        return found
+
+    def _decoded(self, place: Place, data: bytes) -> SwapState:
         info = data[0]
         return SwapState(
             magic=self.decode_magic(data[-16:]),
@@ -197,17 +205,21 @@ class Loader:
     def find_status(self) -> Place:
         """boot_find_status: scratch if its magic is good, else the primary slot whatever it holds."""
         if self.layout.scratch is not None:
-            data = self.esp.read(self.scratch.area, self.scratch.magic, 16)
-            if data == self.layout.magic:
+            area, magic = self.scratch.area, self.layout.magic
+            if self.esp.observe(area, self.scratch.magic, 16, "magic", lambda data: data == magic):
                 return self.scratch
         return self.place(PRIMARY)
 
     def read_swap_size(self, place: Place) -> int:
         """boot_read_swap_size."""
-        data = self.esp.read(place.area, place.swap_size, 4)
-        if data is None:
+        size = self.esp.observe(place.area, place.swap_size, 4, "swap size", _little)
+        if size is None:
             raise halted("mcuboot.trailer.unreadable", place.area.name, "the swap size cannot be read")
-        return int.from_bytes(data, "little")
+        return size
+
+    def read_header(self, area: Area, offset: int) -> Header | None:
+        """The 32 bytes at an offset, as a header whatever they are; None where the read is refused."""
+        return self.esp.observe(area, offset, HEADER_SIZE, "header", parse_header)
 
     # --- writing trailers ---
 

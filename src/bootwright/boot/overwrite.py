@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bootwright.boot.copying import copy_region
 from bootwright.boot.encrypted import REFUSED, is_encrypted, load_key
-from bootwright.boot.header import HEADER_SIZE, Header, parse_header
+from bootwright.boot.header import Header
 from bootwright.boot.layout import PRIMARY, SECONDARY
 from bootwright.boot.loader_state import Loader, Status
 from bootwright.boot.outcome import halted
@@ -29,8 +29,7 @@ def slots_compatible(loader: Loader) -> bool:
 
 def read_image_header(loader: Loader, slot: int, status: Status | None) -> Header | None:
     """boot_read_image_header."""
-    data = loader.esp.read(loader.place(slot).area, 0, HEADER_SIZE)
-    return None if data is None else parse_header(data)
+    return loader.read_header(loader.place(slot).area, 0)
 
 
 def max_image_size(loader: Loader) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
-from typing import Protocol
+from collections.abc import Callable, Hashable
+from typing import Protocol, TypeVar
 
 from bootwright.finding import Finding
 from bootwright.flash import Flash
+
+T = TypeVar("T")
 
 
 class Probe(Protocol):
@@ -21,8 +23,19 @@ class Probe(Protocol):
         """A console line; `level` is INF, WRN or ERR."""
         ...
 
+    def log_if(self, level: str, text: str, condition: Callable[[], bool]) -> None:
+        """A console line that takes a look at the flash which nothing but the line depends on."""
+        ...
+
     def refused(self, finding: Finding) -> None:
         """An update was refused, and why; the boot goes on with what runs."""
+        ...
+
+    def observe(self, flash: Flash, address: int, length: int, what: str, decode: Callable[[bytes], T]) -> T:
+        """What `decode` makes of a few bytes; the boot depends on nothing else of them.
+
+        `what` names the decoding: for one build, the same name at the same place decodes in the same way.
+        """
         ...
 
     def mark(self, key: Hashable) -> None:
@@ -45,6 +58,13 @@ class Unwatched:
 
     def log(self, level: str, text: str) -> None:
         """Drop the line."""
+
+    def log_if(self, level: str, text: str, condition: Callable[[], bool]) -> None:
+        """Drop the line and do not look."""
+
+    def observe(self, flash: Flash, address: int, length: int, what: str, decode: Callable[[bytes], T]) -> T:
+        """Read and decode."""
+        return decode(flash.read(address, length))
 
     def refused(self, finding: Finding) -> None:
         """Drop the finding."""
@@ -75,6 +95,11 @@ class Console(Unwatched):
     def log(self, level: str, text: str) -> None:
         """Keep the line."""
         self.lines.append(f"[{self.chip}] [{level}] {text}")
+
+    def log_if(self, level: str, text: str, condition: Callable[[], bool]) -> None:
+        """Look, and keep the line if it is due."""
+        if condition():
+            self.log(level, text)
 
 
 UNWATCHED = Unwatched()

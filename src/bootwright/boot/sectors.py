@@ -39,16 +39,20 @@ def _stand_in_key(sector: int) -> bytes:
 
 
 class Contents:
-    """All sector contents that occurred, and what operations make of them."""
+    """All sector contents that occurred, and what operations make of them.
+
+    Under a cipher a content is what the chip reads: a sector that was copied elsewhere is then one content, although
+    its stored bytes differ from place to place. An erased sector reads as another noise at each place.
+    """
 
     __slots__ = (
         "_after",
         "_digests",
+        "_erased",
         "_numbers",
-        "_views",
+        "blank",
         "blobs",
         "cipher",
-        "erased",
         "marks",
         "sector_size",
         "weights",
@@ -57,15 +61,21 @@ class Contents:
     def __init__(self, *, sector_size: int = SECTOR_SIZE, cipher: Cipher | None = None, sectors: int = 0) -> None:
         self.sector_size = sector_size
         self.cipher = cipher
-        self.blobs: list[bytes] = []
+        self.blobs: list[bytes] = []  #: as they are read
         self.marks: list[int] = []  #: a 128-bit hash of each content: the same in every process
         self._numbers: dict[bytes, int] = {}
         self._after: dict[tuple[int, int, bytes], int] = {}
-        self._views: dict[tuple[int, int], bytes] = {}
-        self._digests: dict[tuple[int, int, tuple[int, ...]], bytes] = {}
-        self.erased = self.number(b"\xff" * sector_size)
+        self._digests: dict[tuple[int, int, tuple[tuple[int, ...], ...]], bytes] = {}
+        self.blank = self.number(b"\xff" * sector_size)  #: reads as 0xFF
+        self._erased = [self.blank] * sectors
+        if cipher is not None:
+            self._erased = [self.number(cipher(at * sector_size, b"\xff" * sector_size)) for at in range(sectors)]
         chance = random.Random(0x6D6375626F6F74)  # noqa: S311 - weights of a hash, no secret
         self.weights = [chance.getrandbits(128) for _ in range(sectors)]
+
+    def erased(self, index: int) -> int:
+        """The content of a sector that was just erased."""
+        return self._erased[index]
 
     def number(self, blob: bytes) -> int:
         """The number of a content."""
@@ -76,8 +86,10 @@ class Contents:
             self.marks.append(int.from_bytes(hashlib.blake2b(blob, digest_size=16).digest(), "little"))
         return known
 
-    def written(self, number: int, inside: int, data: bytes) -> int:
-        """The content after `data` was programmed at offset `inside`: bits are only cleared."""
+    def written(self, index: int, number: int, inside: int, data: bytes) -> int:
+        """The content after `data`, as it will be read, was programmed at offset `inside`: bits are only cleared."""
+        if self.cipher is not None:
+            return self._written_through_cipher(index, number, inside, data)
         key = (number, inside, data)
         known = self._after.get(key)
         if known is None:
@@ -85,29 +97,41 @@ class Contents:
             end = inside + len(data)
             old = blob[inside:end]
             if old.count(0xFF) != len(old):
-                both = int.from_bytes(old, "little") & int.from_bytes(data, "little")
-                data = both.to_bytes(len(data), "little")
+                data = _both(old, data)
             known = self._after[key] = self.number(blob[:inside] + data + blob[end:])
         return known
 
-    def view(self, index: int, number: int) -> bytes:
-        """A sector as the chip reads it: through the cipher, if there is one."""
-        if self.cipher is None:
-            return self.blobs[number]
-        key = (index, number)
-        known = self._views.get(key)
-        if known is None:
-            known = self._views[key] = self.cipher(index * self.sector_size, self.blobs[number])
-        return known
+    def _written_through_cipher(self, index: int, number: int, inside: int, data: bytes) -> int:
+        """As `written`; nothing is kept by place, there are too many places."""
+        blob, noise = self.blobs[number], self.blobs[self._erased[index]]
+        end = inside + len(data)
+        if len(data) == len(blob) and number == self._erased[index]:
+            return self.number(data)
+        if blob[inside:end] != noise[inside:end]:
+            at = index * self.sector_size + inside
+            data = self.through(at, _both(self.through(at, blob[inside:end]), self.through(at, data)))
+        return self.number(blob[:inside] + data + blob[end:])
+
+    def through(self, address: int, data: bytes) -> bytes:
+        """Stored bytes as they are read, or the other way round."""
+        return data if self.cipher is None else self.cipher(address, data)
+
+    def stored(self, index: int, number: int) -> bytes:
+        """The bytes in the flash cells of a sector."""
+        return self.through(index * self.sector_size, self.blobs[number])
 
     def digest(self, flash: Sectors, address: int, length: int) -> bytes:
         """SHA-256 of a range, kept by content."""
-        first, last = address // self.sector_size, (address + length - 1) // self.sector_size
-        key = (address, length, tuple(flash.number(index) for index in range(first, last + 1)))
+        key = (address, length, flash.pages_of(address, length))
         known = self._digests.get(key)
         if known is None:
             known = self._digests[key] = hashlib.sha256(flash.read(address, length)).digest()
         return known
+
+
+def _both(old: bytes, new: bytes) -> bytes:
+    """What NOR flash makes of a write over a write."""
+    return (int.from_bytes(old, "little") & int.from_bytes(new, "little")).to_bytes(len(old), "little")
 
 
 class Sectors:
@@ -132,7 +156,8 @@ class Sectors:
                 "give the size of the whole flash chip",
             )
         contents = Contents(sector_size=sector_size, cipher=cipher, sectors=len(data) // sector_size)
-        numbers = [contents.number(data[at : at + sector_size]) for at in range(0, len(data), sector_size)]
+        starts = range(0, len(data), sector_size)
+        numbers = [contents.number(contents.through(at, data[at : at + sector_size])) for at in starts]
         pages = tuple(tuple(numbers[at : at + PAGE]) for at in range(0, len(numbers), PAGE))
         fingerprint = sum(
             weight * contents.marks[number] for weight, number in zip(contents.weights, numbers, strict=True)
@@ -164,26 +189,34 @@ class Sectors:
         if inside + length <= self.contents.sector_size:
             self.seen |= 1 << index
             number = self.pages[index >> _PAGE_SHIFT][index & _PAGE_MASK]
-            contents = self.contents
-            blob = contents.blobs[number] if contents.cipher is None else contents.view(index, number)
-            return blob[inside : inside + length]
+            return self.contents.blobs[number][inside : inside + length]
         last = (address + length - 1) >> self._shift
         self.seen |= (1 << last + 1) - (1 << index)
-        view, number_of = self.contents.view, self.number
-        whole = b"".join([view(at, number_of(at)) for at in range(index, last + 1)])
+        blobs, number_of = self.contents.blobs, self.number
+        whole = b"".join([blobs[number_of(at)] for at in range(index, last + 1)])
         return whole[inside : inside + length]
 
     def raw(self) -> bytes:
         """The whole flash as it is stored."""
-        blobs = self.contents.blobs
-        return b"".join([blobs[number] for page in self.pages for number in page])
+        stored = self.contents.stored
+        numbers = (number for page in self.pages for number in page)
+        return b"".join([stored(index, number) for index, number in enumerate(numbers)])
 
     def raw_at(self, address: int, length: int) -> bytes:
         """Raw bytes of a range, not counted as read."""
-        size, blobs = self.contents.sector_size, self.contents.blobs
+        size, stored = self.contents.sector_size, self.contents.stored
         first, last = address // size, (address + length - 1) // size
         inside = address - first * size
-        return b"".join([blobs[self.number(at)] for at in range(first, last + 1)])[inside : inside + length]
+        return b"".join([stored(at, self.number(at)) for at in range(first, last + 1)])[inside : inside + length]
+
+    def pages_of(self, address: int, length: int) -> tuple[tuple[int, ...], ...]:
+        """The contents of the sectors of a range, as whole pages and what is left of the first and the last."""
+        first, last = address >> self._shift, (address + length - 1) >> self._shift
+        page, end = first >> _PAGE_SHIFT, last >> _PAGE_SHIFT
+        if page == end:
+            return (self.pages[page][first & _PAGE_MASK : (last & _PAGE_MASK) + 1],)
+        head, tail = self.pages[page][first & _PAGE_MASK :], self.pages[end][: (last & _PAGE_MASK) + 1]
+        return (head, *self.pages[page + 1 : end], tail)
 
     def sha256(self, address: int, length: int) -> bytes:
         """The digest of a range, kept by content."""
@@ -199,7 +232,7 @@ class Sectors:
             base = index * size
             blob = bytearray(self.contents.blobs[self.number(index)])
             start, stop = max(address, base), min(address + len(data), base + size)
-            blob[start - base : stop - base] = data[start - address : stop - address]
+            blob[start - base : stop - base] = self.contents.through(start, data[start - address : stop - address])
             self.put(index, self.contents.number(bytes(blob)))
 
     def put(self, index: int, number: int) -> None:
@@ -217,12 +250,12 @@ class Sectors:
         if isinstance(op, Erase):
             self._erase(op.address, op.length)
         else:
-            self._write(op.address, self.stored(op))
+            self._write(op.address, self._readable(op))
 
     def apply_torn(self, op: FlashOp) -> None:
         """Perform the first half of an operation, as the traces tear it: a write in whole 4-byte words."""
         if isinstance(op, Write):
-            self._write(op.address, self.stored(op)[: len(op.data) // 8 * 4])
+            self._write(op.address, self._readable(op)[: len(op.data) // 8 * 4])
             return
         half = op.length // 2
         whole = half // self.sector_size * self.sector_size
@@ -230,8 +263,9 @@ class Sectors:
         rest = half - whole
         if rest:
             index = (op.address + whole) >> self._shift
-            blob = self.contents.blobs[self.number(index)]
-            self.put(index, self.contents.number(b"\xff" * rest + blob[rest:]))
+            blobs = self.contents.blobs
+            half_erased = blobs[self.contents.erased(index)][:rest] + blobs[self.number(index)][rest:]
+            self.put(index, self.contents.number(half_erased))
 
     def stored(self, op: Write) -> bytes:
         """The bytes that a write sends to the flash cells."""
@@ -241,6 +275,14 @@ class Sectors:
             raise SiliconError("an encrypted write reached a flash without a cipher", "give the flash a cipher")
         return self.contents.cipher(op.address, op.data)
 
+    def _readable(self, op: Write) -> bytes:
+        """The bytes of a write as they will be read."""
+        if op.encrypted:
+            if self.contents.cipher is None:
+                raise SiliconError("an encrypted write reached a flash without a cipher", "give the flash a cipher")
+            return op.data
+        return self.contents.through(op.address, op.data)
+
     def _erase(self, address: int, length: int) -> None:
         if address & self.sector_size - 1 or length & self.sector_size - 1 or address + length > self.size:
             raise SiliconError(
@@ -248,7 +290,7 @@ class Sectors:
                 "align address and length to the sector",
             )
         for index in range(address >> self._shift, (address + length) >> self._shift):
-            self.put(index, self.contents.erased)
+            self.put(index, self.contents.erased(index))
 
     def _write(self, address: int, data: bytes) -> None:
         if address + len(data) > self.size:
@@ -261,5 +303,5 @@ class Sectors:
             inside = (address + at) & size - 1
             piece = data[at : at + size - inside] if at or inside + len(data) > size else data
             index = (address + at) >> self._shift
-            self.put(index, self.contents.written(self.number(index), inside, piece))
+            self.put(index, self.contents.written(index, self.number(index), inside, piece))
             at += len(piece)

@@ -6,10 +6,11 @@ Source: boot/bootutil/src/swap_move.c (MCUboot 2d4bacc3).
 from __future__ import annotations
 
 from bootwright.boot.copying import must_copy
-from bootwright.boot.header import HEADER_SIZE, U32, Header, parse_header
+from bootwright.boot.header import U32, Header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import MOVE, SWAP, Loader, Source, Status
 from bootwright.boot.outcome import halted
+from bootwright.boot.status_bytes import last_written_entry
 from bootwright.boot.swap_type import Flag, Magic, SwapType
 from bootwright.flash import Program
 from bootwright.formats.mcuboot_trailer import align_up
@@ -48,13 +49,6 @@ def status_source(loader: Loader) -> Source:
     return Source.PRIMARY_SLOT if begun else Source.NONE
 
 
-def last_written_entry(loader: Loader, place: Place) -> int:
-    """Number (from 1) of the highest status entry that is written; 0 for none."""
-    size = loader.layout.write_size
-    data = loader.esp.read(place.area, place.status_offset, place.status_entries * size)
-    return 0 if data is None else len(data[::size].rstrip(b"\xff"))
-
-
 def read_status_bytes(loader: Loader, place: Place, status: Status) -> None:
     """swap_read_status_bytes: the highest written entry tells how far the swap got."""
     found, moves = last_written_entry(loader, place), loader.layout.max_img_sectors
@@ -82,8 +76,7 @@ def read_image_header(loader: Loader, slot: int, status: Status | None) -> Heade
                 offset = step
             elif status.idx == 1 and status.state == 2:
                 slot = PRIMARY
-    data = loader.esp.read(loader.place(slot).area, offset, HEADER_SIZE)
-    return None if data is None else parse_header(data)
+    return loader.read_header(loader.place(slot).area, offset)
 
 
 def status_offset(loader: Loader, status: Status) -> int:

@@ -7,11 +7,12 @@ The Espressif port cannot link it at this commit; bootutil has it. Source: boot/
 from __future__ import annotations
 
 from bootwright.boot.copying import must_copy
-from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, U32, Header, parse_header
+from bootwright.boot.header import IMAGE_MAGIC, U32, Header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import halted
-from bootwright.boot.swap_move import last_written_entry, room_for, status_source
+from bootwright.boot.status_bytes import last_written_entry
+from bootwright.boot.swap_move import room_for, status_source
 from bootwright.boot.swap_type import Magic, SwapType
 from bootwright.flash import Program
 from bootwright.formats.mcuboot_trailer import align_up
@@ -76,16 +77,14 @@ def read_image_header(loader: Loader, slot: int, status: Status | None) -> Heade
     else:
         slot, offset = _resumed_header(loader, slot, status)
     area = loader.place(slot).area
-    data = loader.esp.read(area, offset, HEADER_SIZE)
-    if data is None:
+    header = loader.read_header(area, offset)
+    if header is None:
         return None
-    header = parse_header(data)
     if header.magic != IMAGE_MAGIC and slot == SECONDARY and (status is None or status.is_reset):
         offset = step if loader.requested_swap() is SwapType.REVERT else 0
-        data = loader.esp.read(area, offset, HEADER_SIZE)
-        if data is None:
+        header = loader.read_header(area, offset)
+        if header is None:
             return None
-        header = parse_header(data)
     if header.magic == IMAGE_MAGIC and status is not None and slot == SECONDARY:
         loader.secondary_offset[loader.image] = offset
     return header

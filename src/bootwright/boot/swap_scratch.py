@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bootwright.boot.copying import copy_region, must_copy
-from bootwright.boot.header import HEADER_SIZE, U32, Header, parse_header
+from bootwright.boot.header import U32, Header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
 from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import halted
+from bootwright.boot.status_bytes import anything_behind, first_gap
 from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType
 from bootwright.flash import Program
 
@@ -80,18 +81,10 @@ def source_of(primary: SwapState, scratch: SwapState) -> Source:
 
 def read_status_bytes(loader: Loader, place: Place, status: Status) -> None:
     """swap_read_status_bytes: the first erased entry behind a written one tells how far the swap got."""
-    size = loader.layout.write_size
-    data = loader.esp.read(place.area, place.status_offset, place.status_entries * size)
-    if data is None:
+    found = first_gap(loader, place)
+    if found is None:
         return
-    entries = data[::size]
-    first = len(entries) - len(entries.lstrip(b"\xff"))
-    if first == len(entries):
-        return
-    gap = entries.find(b"\xff", first)
-    found = gap if gap > 0 else len(entries)
-    if gap > 0 and entries[gap:].strip(b"\xff"):
-        loader.probe.log("ERR", "Detected inconsistent status!")
+    loader.probe.log_if("ERR", "Detected inconsistent status!", lambda: anything_behind(loader, place, found))
     status.idx, status.state = found // STATES + 1, found % STATES + 1
 
 
@@ -152,8 +145,7 @@ def read_image_header(loader: Loader, slot: int, status: Status | None) -> Heade
                 place = loader.scratch
             elif slot == PRIMARY and status.state >= 3:
                 place = loader.place(SECONDARY)
-    data = loader.esp.read(place.area, 0, HEADER_SIZE)
-    return None if data is None else parse_header(data)
+    return loader.read_header(place.area, 0)
 
 
 def status_offset(loader: Loader, status: Status) -> int:

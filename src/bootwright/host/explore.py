@@ -56,6 +56,7 @@ class Question:
     seed: int = 0
     samples: int = 1000
     max_states: int = 100_000  #: of each phase; a limit that memory sets
+    max_spoilt: int = 5_000  #: of each phase, found behind states that already violate a property
     remedies: bool = True
     reduced: bool = True  #: join states that differ only in sectors about to be erased
     jobs: int = 1  #: processes for the remedies
@@ -87,6 +88,7 @@ class Exploration:
     """Everything that came out."""
 
     question: Question
+    checker: Checker
     phases: list[Phase]
     violations: list[Violation]
     bounds: tuple[str, ...]
@@ -125,16 +127,29 @@ def explore(question: Question) -> Exploration:
 
 def _explore(question: Question) -> Exploration:
     """Explore the reduced graph; sectors that were joined over wrongly are told apart the next time."""
-    if not question.reduced:
-        return _explore_graph(question, reduced=False)
     kept = 0
-    for _ in range(RETRIES):
+    for _ in range(RETRIES if question.reduced else 0):
         found = _explore_graph(question, reduced=True, kept=kept)
-        wrong = wrongly_dropped(found.phases[0].closure.runs, _torn(found))
+        ends = {end for phase in found.phases for end in phase.ends}
+        wrong = wrongly_dropped(found.phases[0].closure.runs, _torn(found), ends)
         if not wrong:
-            return found
+            return _go_behind(found)
         kept |= wrong
-    return _explore_graph(question, reduced=False)
+    return _go_behind(_explore_graph(question, reduced=False))
+
+
+def _go_behind(found: Exploration) -> Exploration:
+    """Follow cuts of states in which a property is violated already; their boots are joined where equal only."""
+    for phase in found.phases:
+        phase.closure.runs.reduced = False
+        for node in phase.closure.go_behind():
+            found.checker.judge(phase, node)
+    found.bounds += tuple(
+        f"{phase.closure.left} states of the {phase.name} that violate a property were not followed further"
+        for phase in found.phases
+        if phase.closure.left
+    )
+    return found
 
 
 def _torn(found: Exploration) -> dict[tuple[int, int], list[int]]:
@@ -166,7 +181,7 @@ def _explore_graph(question: Question, *, reduced: bool, kept: int = 0) -> Explo
         if phase.closure.stopped
     )
     return Exploration(
-        question, checker.phases, checker.violations, bounds, tuple(notes), stray=checker.leaves_its_areas()
+        question, checker, checker.phases, checker.violations, bounds, tuple(notes), stray=checker.leaves_its_areas()
     )
 
 
@@ -187,7 +202,12 @@ def _limits(question: Question) -> tuple[Limits, tuple[str, ...]]:
         torn = 1
         bounds.append(f"at most one partial operation, two draws of each, seed {question.seed}")
     return Limits(
-        cuts=question.cuts, max_level=level, max_torn=torn, max_states=question.max_states, seed=question.seed
+        cuts=question.cuts,
+        max_level=level,
+        max_torn=torn,
+        max_states=question.max_states,
+        max_spoilt=question.max_spoilt,
+        seed=question.seed,
     ), tuple(bounds)
 
 

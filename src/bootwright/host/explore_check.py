@@ -132,6 +132,7 @@ class Checker:
         self.phases.append(phase)
         outcome, _ = final(self.runs.boot(roots[0].state))
         phase.expected = also | {versions_of(outcome)}
+        closure.good = lambda found: versions_of(found) in phase.expected
         closure.close(((root.state, root.cuts) for root in roots), self.progress)
         for node in closure.nodes.values():
             self.judge(phase, node)

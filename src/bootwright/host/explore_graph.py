@@ -64,11 +64,16 @@ class Limits:
     max_level: int | None = None  #: power cuts in a row; None: any number
     max_torn: int | None = None  #: of them inside an operation; None: any number
     max_states: int | None = None  #: found states after which no new ones are looked for
+    max_spoilt: int | None = None  #: states found behind those that boot badly
     draws: int = 2  #: for BITS: how many partial results of each operation
     seed: int = 0
 
 
 Progress = Callable[[int, int], None]
+
+
+def _any(_outcome: BootOutcome) -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -82,6 +87,9 @@ class Closure:
     operations: int = 0  #: of the model, in all
     torn: dict[tuple[int, int], list[int]] = field(default_factory=dict)  #: what cuts inside operations left behind
     stopped: bool = False  #: whether the limit of states was reached
+    spoilt: list[Node] = field(default_factory=list)  #: that boot badly; their cuts are not followed yet
+    left: int = 0  #: states that boot badly and whose cuts were not followed
+    good: Callable[[BootOutcome], bool] = _any
     _first: Node | None = None
     _walked: dict[tuple[int, bool], int] = field(default_factory=dict)
 
@@ -95,14 +103,47 @@ class Closure:
                 self._first = self._first or node
         while todo:
             node = todo.popleft()
-            run = self.runs.boot(node.state)
-            self.operations += len(run.ops)
-            if self.limits.max_states is not None and len(self.nodes) >= self.limits.max_states:
-                self._stop(todo)
-            elif self.limits.max_level is None or node.level < self.limits.max_level:
-                todo += self._children(node, run)
+            todo += self._visit(node)
             if progress is not None and not len(self.nodes) & 0xFF:
                 progress(len(self.nodes), len(todo))
+            if self.limits.max_states is not None and len(self.nodes) >= self.limits.max_states:
+                self._stop(todo)
+
+    def _visit(self, node: Node) -> list[Node]:
+        """Boot a node, and follow the cuts of one that boots well; `go_behind` follows those of the others."""
+        run = self.runs.boot(node.state)
+        self.operations += len(run.ops)
+        if self._is_last(node):
+            return []
+        if not self.good(final(run)[0]):
+            self.spoilt.append(node)
+            return []
+        return self._children(node, run)
+
+    def go_behind(self, progress: Progress | None = None) -> list[Node]:
+        """Follow the cuts of states that boot badly, and of whatever lies behind them: the nodes that are new."""
+        todo, self.spoilt = deque(self.spoilt), []
+        most = self.limits.max_spoilt
+        fresh: list[Node] = []
+        while todo:
+            if self.stopped or (most is not None and len(fresh) > most):
+                self.left = len(todo)
+                break
+            node = todo.popleft()
+            run = self.runs.boot_in_full(node.state)
+            self.operations += len(run.ops)
+            found = self._children(node, run)
+            fresh += found
+            todo.extend(found)
+            if progress is not None and not len(self.nodes) & 0xFF:
+                progress(len(self.nodes), len(todo))
+        return fresh
+
+    def _is_last(self, node: Node) -> bool:
+        limits = self.limits
+        if self.stopped and node.level >= 1:
+            return True
+        return limits.max_level is not None and node.level >= limits.max_level
 
     def _stop(self, todo: deque[Node]) -> None:
         """The limit is reached: every single cut is still booted, states behind further cuts are given up."""

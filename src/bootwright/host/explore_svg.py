@@ -120,7 +120,8 @@ def _tags(flash: Sectors, start: State, areas: list[tuple[str, int, int]]) -> di
             number = _number(start, index)
             if not _sparse(flash.contents.blobs[number]):
                 tags.setdefault(number, tag)
-    tags[flash.contents.erased] = "empty"
+    tags[flash.contents.blank] = "empty"
+    tags |= {flash.contents.erased(index): "empty" for index in range(flash.size // flash.sector_size)}
     return tags
 
 
