@@ -39,17 +39,16 @@ def wrongly_dropped(runs: Runs, torn: Torn, ends: Container[int] | None = None) 
     for bits in runs.probe.of_sector:
         everything |= bits
     all_runs = list(runs.runs)[::-1]
-    heads: dict[int, int] = {run.start.fingerprint: run.brief or 0 for run in all_runs}
+    heads: dict[int, int] = {run.start.fingerprint: 0 for run in all_runs}
     asked: dict[tuple[int, int], int] = {
         (id(run.joined[0]), run.joined[1]): 0 for run in all_runs if run.joined is not None
     }
     for merge in runs.merges.values():
         asked.setdefault((id(merge.run), merge.at), 0)
-    in_full = [run for run in all_runs if run.brief is None]
     changed = True
     while changed:
         changed = False
-        for run in in_full:
+        for run in all_runs:
             changed |= _pass(runs, run, heads, asked, torn, everything if _matters(run, ends) else 0)
     wrong = 0
     for merge in runs.merges.values():
@@ -105,6 +104,8 @@ def _pass(
     changed = False
     total = len(run.ops)
     live = at_end if run.joined is None else asked[id(run.joined[0]), run.joined[1]]
+    if run.brief is not None:
+        return _raise(heads, run.start.fingerprint, live & ~run.brief.erases | run.brief.reads)
     for at in range(total, -1, -1):
         if at < total:
             live &= ~runs.erased_by(run.ops[at])
@@ -117,6 +118,11 @@ def _pass(
         if asked.get(key, live) != live:
             asked[key] = live
             changed = True
-    before = heads[run.start.fingerprint]
-    heads[run.start.fingerprint] = live | before
-    return changed or live | before != before
+    return _raise(heads, run.start.fingerprint, live) or changed
+
+
+def _raise(heads: dict[int, int], start: int, live: int) -> bool:
+    """Note what is live at the beginning of a boot; whether that is more than was known."""
+    before = heads[start]
+    heads[start] = live | before
+    return live | before != before

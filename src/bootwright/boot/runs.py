@@ -19,7 +19,7 @@ from bootwright.boot.probe import Unwatched
 from bootwright.boot.sectors import PAGE, Pages, Sectors
 from bootwright.errors import SiliconError
 from bootwright.finding import failed
-from bootwright.flash import SECTOR_SIZE, Erase, Flash, FlashOp
+from bootwright.flash import SECTOR_SIZE, Erase, Flash, FlashOp, Program
 
 Position = tuple[int, int, int, int]  #: fingerprint, and a point of the program
 Point = tuple[int, int, int]  #: mark, operations since, bytes held
@@ -41,6 +41,13 @@ class State:
     fingerprint: int
 
 
+class Brief(NamedTuple):
+    """What a boot reads and erases, of one whose operations were not kept."""
+
+    reads: int  #: facts that it reads before it erases their sector
+    erases: int  #: facts that it makes an end of
+
+
 @dataclass(slots=True)
 class Run:
     """One boot from power-on, up to its end or to where it joins an earlier one."""
@@ -53,7 +60,7 @@ class Run:
     joined: tuple[Run, int] | None = None  #: the run that this one goes on as, and after how many of its operations
     end: tuple[BootOutcome, State] | None = None  #: how the whole boot ends, once `final` was asked
     doomed: list[int] | None = None  #: sectors that are erased before they are read again, at each position
-    brief: int | None = None  #: facts that it reads before it erases them, where its operations were not kept
+    brief: Brief | None = None  #: what is left of a boot whose operations were not kept
 
 
 @dataclass(slots=True)
@@ -202,10 +209,17 @@ class Runs:
         """As `boot`, with the operations of a long boot that leads nowhere."""
         run = self.boot(start)
         if run.brief is not None:
-            run.brief = None
-            run.states, run.reads = [], []
+            run.brief = run.joined = run.outcome = None
             self._boot(run, keep=True)
         return run
+
+    def boot_root(self, start: State) -> Run:
+        """As `boot`, of a state that everything begins with: all of it is worth keeping."""
+        known = self._runs.get(start.fingerprint)
+        if known is None:
+            known = self._runs[start.fingerprint] = Run(start)
+            self._boot(known, keep=True)
+        return known
 
     def _boot(self, run: Run, *, keep: bool = False) -> None:
         self.enter(run.start)
@@ -242,28 +256,61 @@ class Runs:
                 break
             points.append(position[1:])
             passed.append(position)
+            if len(ops) == LONG and not keep:
+                self._end_quietly(run, program, passed)
+                return
         reads.append(flash.seen | probe.observed)
-        if len(ops) > LONG and not keep and not isinstance(final(run)[0], Booted):
-            self._shorten(run, passed)
-        elif self.reduced:
+        if self.reduced:
             self._remember(run, points)
 
-    def _shorten(self, run: Run, passed: list[Position]) -> None:
-        """Forget the operations of a long boot after which nothing runs; `boot_in_full` does them again."""
-        final(run)
-        run.brief = self._reads_first(run)
-        for position in passed:
-            del self._positions[position]
+    def _end_quietly(self, run: Run, program: Program[BootOutcome], passed: list[Position]) -> None:
+        """Go on without notes; they are not missed where nothing runs in the end, else the boot begins again."""
+        flash, probe = self.flash, self.probe
+        first, gone = self._reads_first(run)
+        while True:
+            try:
+                op = next(program)
+                flash.apply(op)
+            except StopIteration as end:
+                run.outcome = end.value
+                break
+            except SiliconError as error:
+                run.outcome = Panic((failed("mcuboot.flash", "flash", error.message),))
+                break
+            first |= (flash.seen | probe.observed) & ~gone
+            flash.seen = probe.observed = 0
+            if isinstance(op, Erase):
+                gone |= self.erased_by(op)
+            probe.since += 1
+            if probe.since == 1:
+                point = (probe.point, 1, probe.held)
+                joined = self._positions.get((flash.fingerprint, *point))
+                if joined is None and self.reduced:
+                    joined = self._alike(self.state(), point)
+                if joined is not None and joined[0] is not run:
+                    run.joined = joined
+                    program.close()
+                    break
+        first |= (flash.seen | probe.observed) & ~gone
+        outcome, last = (run.outcome, self.state()) if run.joined is None else final(run)
+        redo = outcome is None or isinstance(outcome, Booted)
+        if not redo and outcome is not None:
+            run.end = outcome, last
+            run.brief = Brief(first, gone)
+            for position in passed:
+                del self._positions[position]
         run.ops, run.states, run.reads = [], [], []
+        if redo:
+            run.joined, run.outcome = None, None
+            self._boot(run, keep=True)
 
-    def _reads_first(self, run: Run) -> int:
-        """The facts that a boot looks at before it erases their sector."""
-        live = 0
-        for at in range(len(run.ops), -1, -1):
-            if at < len(run.ops):
-                live &= ~self.erased_by(run.ops[at])
-            live |= run.reads[at]
-        return live
+    def _reads_first(self, run: Run) -> Brief:
+        """What the operations so far looked at before they erased it, and what they erased."""
+        first = gone = 0
+        for op, read in zip(run.ops, run.reads, strict=True):
+            first |= read & ~gone
+            gone |= self.erased_by(op)
+        return Brief(first, gone)
 
     def erased_by(self, op: FlashOp) -> int:
         """The facts that an erase makes an end of, as a mask; a write ends none."""

@@ -102,11 +102,20 @@ class Contents:
         return known
 
     def _written_through_cipher(self, index: int, number: int, inside: int, data: bytes) -> int:
-        """As `written`; nothing is kept by place, there are too many places."""
+        """As `written`; whole sectors are not kept by place, there are too many."""
+        if len(data) == self.sector_size:
+            if number == self._erased[index]:
+                return self.number(data)
+            return self._over(index, number, inside, data)
+        key = (index * self.sector_size + inside, number, data)
+        known = self._after.get(key)
+        if known is None:
+            known = self._after[key] = self._over(index, number, inside, data)
+        return known
+
+    def _over(self, index: int, number: int, inside: int, data: bytes) -> int:
         blob, noise = self.blobs[number], self.blobs[self._erased[index]]
         end = inside + len(data)
-        if len(data) == len(blob) and number == self._erased[index]:
-            return self.number(data)
         if blob[inside:end] != noise[inside:end]:
             at = index * self.sector_size + inside
             data = self.through(at, _both(self.through(at, blob[inside:end]), self.through(at, data)))

@@ -5,13 +5,14 @@ Source: boot/bootutil/src/swap_scratch.c (MCUboot 2d4bacc3).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from bootwright.boot.copying import copy_region, must_copy
 from bootwright.boot.header import U32, Header
-from bootwright.boot.layout import PRIMARY, SECONDARY, Place
+from bootwright.boot.layout import PRIMARY, SECONDARY, Layout, Place
 from bootwright.boot.loader_state import Loader, Source, Status
-from bootwright.boot.outcome import halted
+from bootwright.boot.outcome import HaltError, halted
 from bootwright.boot.status_bytes import anything_behind, first_gap
 from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType
 from bootwright.flash import Program
@@ -112,12 +113,24 @@ def _last_sector(loader: Loader, copy_size: int) -> int:
     layout, count = loader.layout, loader.place(PRIMARY).sectors
     if copy_size <= count * layout.sector_size:
         return -(-copy_size // layout.sector_size) - 1
+    found = _walk(loader.layout, loader.image, loader.filled, copy_size)
+    if isinstance(found, HaltError):
+        raise found
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _walk(layout: Layout, image: int, filled: int, copy_size: int) -> int | HaltError:
+    """Where a size beyond the slot leads: both slots' sectors are added up until they agree."""
     index = [0, 0]
     size = [0, 0]
     while True:
         for slot, other in ((PRIMARY, SECONDARY), (SECONDARY, PRIMARY)):
             if size[slot] < copy_size or size[slot] < size[other]:
-                size[slot] += loader.sector_length(slot, index[slot])
+                try:
+                    size[slot] += layout.sector(image, slot, index[slot], filled=filled)[1]
+                except HaltError as halt:
+                    return halt
                 index[slot] += 1
         if size[PRIMARY] >= copy_size and size[PRIMARY] == size[SECONDARY]:
             return index[PRIMARY] - 1

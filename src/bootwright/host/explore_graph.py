@@ -101,6 +101,8 @@ class Closure:
                 node = self.nodes[state.fingerprint] = Node(state, level, root=number)
                 todo.append(node)
                 self._first = self._first or node
+                if not number:
+                    self.runs.boot_root(state)
         while todo:
             node = todo.popleft()
             todo += self._visit(node)
