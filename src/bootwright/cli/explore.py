@@ -22,7 +22,11 @@ FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("project", required=False, type=FILE)
 @click.option("--config", "confs", multiple=True, type=FILE, help="bootloader.conf; later files override earlier ones.")
-@click.option("--key", type=FILE, help="Key that the bootloader verifies with (PEM; the public half is used).")
+@click.option(
+    "--key",
+    type=FILE,
+    help="Key to verify with (PEM; only its public half is used); else CONFIG_ESP_SIGN_KEY_FILE of --config.",
+)
 @click.option("--primary", multiple=True, type=FILE, help="Signed image that runs; again for a second image.")
 @click.option("--secondary", multiple=True, type=FILE, help="Signed image of the update; again for a second image.")
 @click.option("--flash", "dump", type=FILE, help="Begin with a dump of the whole flash instead of images.")
@@ -142,13 +146,21 @@ def _scene(
     encryption: bool,
 ) -> Scene:
     from bootwright.formats.keys import load_public_key
-    from bootwright.host.explore_scene import Action, read_conf, scene_from_dump, scene_from_files, scene_from_project
+    from bootwright.host.explore_scene import (
+        Action,
+        key_of,
+        read_conf,
+        scene_from_dump,
+        scene_from_files,
+        scene_from_project,
+    )
     from bootwright.host.files import read_bytes
 
     if not confs:
         return scene_from_project(project, action=Action(action))
-    keys = () if key is None else (load_public_key(read_bytes(key, what="key"), where=str(key)).der,)
     conf = read_conf(confs)
+    key = key or key_of(conf, confs)
+    keys = () if key is None else (load_public_key(read_bytes(key, what="key"), where=str(key)).der,)
     if dump is not None:
         return scene_from_dump(conf, dump, keys=keys, action=Action(action))
     if not secondary:

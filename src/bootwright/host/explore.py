@@ -343,7 +343,7 @@ def _laid(scene: Scene, mode: Mode, scratch: int) -> Scene:
 
 def answer(result: Exploration) -> Answer:
     """The exploration in findings."""
-    findings: list[Finding] = list(result.notes)
+    findings: list[Finding] = [*result.question.scene.remarks, *result.notes]
     examples = {example.violation.kind: example for example in result.counterexamples}
     for kind in Property:
         if kind in examples:
@@ -353,8 +353,25 @@ def answer(result: Exploration) -> Answer:
         else:
             stopped = any(phase.closure.stopped for phase in result.phases)
             say = warned if stopped else passed
-            findings.append(say(f"explore.{kind.value}", SENTENCES[kind], _held(result)))
+            findings.append(say(f"explore.{kind.value}", SENTENCES[kind], _not_asked(result, kind) or _held(result)))
     return Answer(command="explore", findings=tuple(findings), details=details(result))
+
+
+def _not_asked(result: Exploration, kind: Property) -> str:
+    """Why a property has nothing to hold here, or nothing."""
+    scene = result.question.scene
+    phases = {phase.wrong for phase in result.phases}
+    if kind is Property.REVERTS and kind not in phases:
+        if not scene.config.mode.swaps:
+            return "not a property of overwrite-only, which keeps no image to return to"
+        return "not asked: a permanent update is confirmed by its request"
+    if kind is Property.STAYS and kind not in phases:
+        return "not asked: no phase began with a confirmed image"
+    if kind is Property.NOT_LOST and kind not in phases:
+        return "not asked: with --action revert the update was done before"
+    if kind is Property.NO_DOWNGRADE and not scene.config.downgrade_prevention:
+        return "not promised by this build: CONFIG_ESP_DOWNGRADE_PREVENTION is not set"
+    return ""
 
 
 def _recovery(result: Exploration) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from bootwright.boot.config import BootConfig, ImageSlots, Mode
 from bootwright.boot.loader import set_pending
 from bootwright.boot.sectors import Sectors, stand_in_cipher
 from bootwright.errors import FormatError
+from bootwright.finding import Finding, Verdict, warned
 from bootwright.flash import SECTOR_SIZE, Area, NorFlash, drive
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.mcuboot_image import MAGIC, Image, parse_header
@@ -36,6 +37,7 @@ class Scene:
     images: tuple[tuple[bytes, bytes], ...]  #: (primary, secondary) of each image; empty bytes: an erased slot
     action: Action
     dump: bytes = b""  #: raw content of the whole flash to begin with, instead of images
+    remarks: tuple[Finding, ...] = ()  #: what the configuration does other than it says
 
     def flash(self) -> Sectors:
         """The flash with the request made, under the stand-in cipher where encryption is active."""
@@ -203,14 +205,45 @@ def scene_of(
     from bootwright.sim.port_config import boot_config
 
     check_layout(conf)
+    remarks = remarks_on(conf)
     config = boot_config(conf, tuple(keys), encryption_active=encryption_active)
     if config.signature is not None and not keys:
         raise FormatError(
             f"{conf.where}: the build verifies {config.signature.value} signatures and no key was given",
-            "give the public key with --key",
+            "give the public key with --key, or name its file in CONFIG_ESP_SIGN_KEY_FILE",
         )
     padded = images + ((b"", b""),) * (len(config.images) - len(images))
-    return Scene(config=config, images=padded, action=action)
+    return Scene(config=config, images=padded, action=action, remarks=remarks)
+
+
+#: what stops the port's build: CMake's FATAL_ERROR, an #error, or the linker
+_REJECTED = frozenset({"conf.signature.rsa_length", "conf.signature.library", "conf.images.multi_processor"})
+
+
+def remarks_on(conf: BootloaderConf) -> tuple[Finding, ...]:
+    """What the port silently reads in another way than it is written, as warnings.
+
+    Raises:
+        FormatError: the port would not build this configuration.
+    """
+    from bootwright.host.conf_lint import lint
+
+    found = lint(conf)
+    for finding in found:
+        if finding.code in _REJECTED and finding.verdict is Verdict.FAIL:
+            raise FormatError(f"{finding.subject}: {finding.because}", finding.next)
+    misread = (*conf.findings, *(finding for finding in found if finding.code == "conf.downgrade.counter_alone"))
+    return tuple(warned(one.code, one.subject, one.because, one.next) for one in misread)
+
+
+def key_of(conf: BootloaderConf, paths: Sequence[Path]) -> Path | None:
+    """The file that CONFIG_ESP_SIGN_KEY_FILE names, beside the configuration or as it stands; None without one."""
+    named = conf.value("CONFIG_ESP_SIGN_KEY_FILE")
+    if not named:
+        return None
+    name = named.strip('"')
+    places = [*(path.parent / name for path in reversed(paths)), Path(name)]
+    return next((place for place in places if place.is_file()), None)
 
 
 def check_layout(conf: BootloaderConf) -> None:

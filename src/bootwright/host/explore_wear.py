@@ -26,6 +26,7 @@ class Wear:
     written: int  #: bytes
     seconds: float
     most_worn: tuple[tuple[str, int], ...]  #: sector, erases; the most worn first
+    sectors: tuple[tuple[int, str, int], ...] = ()  #: address, name and erases of every sector that is erased
 
     @property
     def updates(self) -> int:
@@ -40,6 +41,7 @@ class Wear:
             "seconds": round(self.seconds, 2),
             "figures": "Winbond W25Q32JV, typical: 45 ms a sector erase, 0.4 ms a page",
             "most_worn": [{"sector": name, "erases": count} for name, count in self.most_worn],
+            "sectors": [{"address": address, "sector": name, "erases": count} for address, name, count in self.sectors],
             "updates_until_100000_erases": self.updates,
         }
 
@@ -55,5 +57,10 @@ def wear_of(config: BootConfig, ops: Sequence[FlashOp], *, most: int = 8) -> Wea
             written += len(op.data)
             pages += (op.address + len(op.data) - 1) // PAGE - op.address // PAGE + 1
     total = sum(erased.values())
-    worn = tuple((place_of(config, address).split(",")[0], count) for address, count in erased.most_common(most))
-    return Wear(total, written, total * SECTOR_ERASE_S + pages * PAGE_PROGRAM_S, worn)
+    sectors = tuple((address, _name(config, address), count) for address, count in sorted(erased.items()))
+    worn = tuple((_name(config, address), count) for address, count in erased.most_common(most))
+    return Wear(total, written, total * SECTOR_ERASE_S + pages * PAGE_PROGRAM_S, worn, sectors)
+
+
+def _name(config: BootConfig, address: int) -> str:
+    return place_of(config, address).split(",")[0]
