@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tests.support.scenes import scene
 
@@ -6,7 +8,7 @@ from bootwright.boot.liveness import joins_hold
 from bootwright.boot.runs import Runs
 from bootwright.host.explore import Exploration, Question, explore
 from bootwright.host.explore_graph import Closure, Cuts, Limits
-from bootwright.host.explore_scene import Action
+from bootwright.host.explore_scene import Action, Scene
 
 MODES = [mode for mode in Mode if mode.swaps or mode.overwrites]
 
@@ -31,6 +33,36 @@ def test_the_reduced_graph_says_what_the_whole_graph_says(mode: Mode, action: Ac
     reduced, complete = explore(question), explore(whole)
     assert facts(reduced) == facts(complete)
     assert reduced.states <= complete.states
+
+
+def encrypted(mode: Mode, action: Action, sectors: int) -> Scene:
+    """A tiny layout with flash encryption active; the trailer takes one or two sectors."""
+    plain = scene(mode, action, size=5000, slot=0x6000, scratch=0x1000)
+    config = replace(plain.config, max_align=32, write_align=32, flash_encryption_active=True, max_img_sectors=sectors)
+    return replace(plain, config=config)
+
+
+@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.MOVE])
+@pytest.mark.parametrize("action", [Action.PERMANENT, Action.REVERT])
+@pytest.mark.parametrize("sectors", [32, 64])
+def test_the_reduced_graph_of_an_encrypted_flash_says_what_the_whole_one_says(
+    mode: Mode, action: Action, sectors: int
+) -> None:
+    question = Question(scene=encrypted(mode, action, sectors), remedies=False, max_spoilt=0)
+    reduced, complete = explore(question), explore(replace(question, reduced=False))
+    assert not any(phase.closure.stopped for phase in (*reduced.phases, *complete.phases))
+    assert facts(reduced) == facts(complete)
+    assert reduced.states < complete.states
+
+
+@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.MOVE, Mode.OVERWRITE])
+def test_the_graph_of_an_encrypted_update_with_the_trailer_of_the_port_is_closed(mode: Mode) -> None:
+    plain = scene(mode, Action.PERMANENT, size=5000, slot=0x10000, scratch=0x1000)
+    config = replace(plain.config, max_align=32, write_align=32, flash_encryption_active=True)
+    question = Question(scene=replace(plain, config=config), remedies=False, max_spoilt=0)
+    result = explore(question)
+    assert not any(phase.closure.stopped for phase in result.phases)
+    assert result.states < 40_000
 
 
 def closure_of(mode: Mode) -> Closure:

@@ -42,6 +42,26 @@ def test_a_revert_through_scratch_is_told_and_exits_with_1(tmp_path: Path) -> No
     assert played.out == "2 passed, 0 failed\n"
 
 
+def test_the_key_is_the_one_that_bootloader_conf_names(tmp_path: Path) -> None:
+    arguments = scene(tmp_path)
+    (tmp_path / "bootloader.conf").write_text(f"{CONF}CONFIG_ESP_SIGN_KEY_FILE=key.pem\n")
+    del arguments[2:4]
+    ran = run_bootwright("explore", *arguments, "--action", "permanent", "--json")
+    assert ran.code == 0, ran.err
+    body = json.loads(ran.out)
+    reverts = next(finding for finding in body["findings"] if finding["code"] == "explore.reverts")
+    assert reverts["because"].startswith("not asked")
+    assert sum(row["erases"] for row in body["wear"]["sectors"]) == body["wear"]["erases"]
+
+
+def test_a_configuration_that_the_port_does_not_build_is_refused(tmp_path: Path) -> None:
+    arguments = scene(tmp_path)
+    (tmp_path / "bootloader.conf").write_text(CONF.replace("USE_TINYCRYPT", "USE_MBEDTLS"))
+    ran = run_bootwright("explore", *arguments)
+    assert ran.code == 3
+    assert "the build stops" in ran.err
+
+
 def test_slots_that_overlap_are_refused(tmp_path: Path) -> None:
     arguments = scene(tmp_path)
     (tmp_path / "bootloader.conf").write_text(CONF.replace("0x20000", "0x18000"))
