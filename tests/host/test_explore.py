@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import pytest
 from tests.support.scenes import scene, trace_scene
 from tests.support.traces import trace_names
 
-from bootwright.boot.config import Mode
+from bootwright.boot.config import Mode, SerialErase
 from bootwright.boot.trace import parse_trace
 from bootwright.boot.trace_play import play
-from bootwright.finding import Verdict
+from bootwright.finding import Finding, Verdict
 from bootwright.host.explore import Exploration, Question, Reach, answer, explore
 from bootwright.host.explore_check import Property
 from bootwright.host.explore_graph import Cuts
@@ -125,3 +127,21 @@ def test_a_limit_of_states_is_said() -> None:
     result = explore(Question(scene=scene(Mode.SCRATCH, Action.PERMANENT), max_states=20, remedies=False))
     assert result.bounds[0].startswith("the update stopped at ")
     assert result.states < 120
+
+
+def recovery_of(mode: Mode, serial: SerialErase) -> Finding:
+    plain = scene(mode, Action.REVERT)
+    question = Question(scene=replace(plain, config=replace(plain.config, serial=serial)), remedies=False)
+    return next(one for one in answer(explore(question)).findings if one.code == "explore.recovery")
+
+
+def test_recovery_is_tried_from_the_states_in_which_nothing_boots() -> None:
+    found = recovery_of(Mode.SCRATCH, SerialErase.WHOLE)
+    assert found.verdict is Verdict.PASS
+    assert "an upload was booted" in found.because
+
+
+def test_an_upload_over_an_unconfirmed_image_is_reverted_away_where_erasing_is_progressive() -> None:
+    found = recovery_of(Mode.MOVE, SerialErase.PROGRESSIVE)
+    assert found.verdict is Verdict.WARN
+    assert "1.0.0+0 runs, not the uploaded 2.0.0+0" in found.because

@@ -30,6 +30,7 @@ from bootwright.host.explore_check import (
     versions_of,
 )
 from bootwright.host.explore_graph import Cuts, Limits, Node, walk
+from bootwright.host.explore_recovery import recovery
 from bootwright.host.explore_scene import Action, Scene, with_layout
 from bootwright.host.explore_story import Story, tell
 from bootwright.host.explore_wear import Wear, wear_of
@@ -349,7 +350,7 @@ def answer(result: Exploration) -> Answer:
         if kind in examples:
             findings.append(_violated(examples[kind], result.remedies))
         elif kind is Property.RECOVERY:
-            findings += _recovery(result)
+            findings += recovery(result)
         else:
             stopped = any(phase.closure.stopped for phase in result.phases)
             say = warned if stopped else passed
@@ -372,18 +373,6 @@ def _not_asked(result: Exploration, kind: Property) -> str:
     if kind is Property.NO_DOWNGRADE and not scene.config.downgrade_prevention:
         return "not promised by this build: CONFIG_ESP_DOWNGRADE_PREVENTION is not set"
     return ""
-
-
-def _recovery(result: Exploration) -> Iterator[Finding]:
-    """A pin asks for recovery before the slots are looked at; only a bootloader that overwrites itself loses it."""
-    subject = SENTENCES[Property.RECOVERY]
-    if result.question.scene.config.serial is None:
-        return
-    if result.stray is None:
-        yield passed("explore.recovery", subject, "nothing outside of the slots and scratch is ever erased or written")
-    else:
-        because = f"{result.stray.why} at {result.stray.address:#x} lies outside of the slots and scratch"
-        yield failed("explore.recovery", subject, because, "check the layout in bootloader.conf")
 
 
 def _held(result: Exploration) -> str:
