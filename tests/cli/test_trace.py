@@ -41,7 +41,7 @@ def test_a_first_boot_trace_of_another_shape_is_one_failed_file(tmp_path: Path) 
     (tmp_path / "bad.json").write_text(json.dumps(document))
     ran = run_bootwright("trace", "replay", tmp_path)
     assert (ran.code, ran.err) == (1, "")
-    assert "not a trace of schema 1: TypeError" in ran.out.splitlines()[0]
+    assert "first-boot trace: malformed: 'int' object is not iterable" in ran.out.splitlines()[0]
     assert ran.out.splitlines()[-1] == "0 passed, 1 failed"
 
 

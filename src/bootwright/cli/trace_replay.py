@@ -50,15 +50,11 @@ def replay_file(path: Path) -> tuple[str, ...]:
 
 def _play(document: object, where: str) -> tuple[str, ...]:
     """The kind of a trace is told by its keys."""
-    from bootwright.boot.trace import MALFORMED, malformed, parse_trace
-
     if isinstance(document, dict) and "boots" in document:
         from bootwright.sim.firstboot_trace import replay
 
-        try:
-            return replay(document)
-        except MALFORMED as error:
-            raise malformed(error, where) from error
+        return replay(document)
+    from bootwright.boot.trace import parse_trace
     from bootwright.boot.trace_play import play
 
     return play(parse_trace(document, where=where))
