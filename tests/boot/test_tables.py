@@ -175,3 +175,15 @@ def test_a_larger_secondary_is_swapped_by_offset_and_a_larger_primary_by_move() 
         outcome = drive(boot_go(flash, config), flash.apply)
         assert isinstance(outcome, Booted)
         assert outcome.version == "2.0.0+0"
+
+
+@pytest.mark.parametrize(("images", "source"), [(1, Source.SCRATCH), (2, Source.NONE)])
+def test_a_status_in_scratch_of_another_image_counts_only_where_there_is_one_image(images: int, source: Source) -> None:
+    config = build(Mode.SCRATCH)
+    loader = Loader(Sectors.holding(b"\xff" * 0x40000), replace(config, images=config.images * images), Console())
+    place = loader.scratch
+    content = bytearray(b"\xff" * place.area.size)
+    content[place.magic :] = loader.layout.magic
+    content[place.swap_info] = 0x12
+    loader = Loader(Sectors.holding(b"\xff" * place.area.address + content), loader.config, Console())
+    assert swap_scratch.status_source(loader) is source
