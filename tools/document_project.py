@@ -73,12 +73,13 @@ All of these were tried with CMake 3.25 and the port's own function (mcu-tools/m
 
 `conf.comment.*`, `conf.line.*`, `conf.name.*`, `conf.value.*`, `conf.off.*`, `conf.switch.*`, `conf.option.*`: lines
 that do not do what they seem to, dead and unknown options. `conf.layout.*`, `conf.slot.*`: regions that overlap (the
-virtual eFuses too), leave the flash, are not whole sectors, or have more than 512 sectors. `conf.mode.*`: upgrade
-modes that the port accepts and does not support. `conf.signature.*`: no signature at all, several, the wrong library,
-no key file, a sample key whose private half is public. `conf.downgrade.*`, `conf.serial.*`, `conf.console.*`,
-`conf.images.*`, `conf.secure_boot.*`, `conf.flash_encryption.*`, `conf.download.*`, `conf.release.*`, `conf.efuse.*`:
-options that need, contradict or disable each other. With `--chip NAME` also `conf.chip.*`: what that chip's ROM and
-eFuses make of it. Exit code 0 when nothing fails (warnings do not count), else 1.
+virtual eFuses too), leave the flash, are not whole sectors, have more than 512 sectors, or have no room for an image
+beside the trailer. `conf.mode.*`: upgrade modes that the port accepts and does not support. `conf.signature.*`: no
+signature at all, several, the wrong library, no key file, a sample key whose private half is public.
+`conf.downgrade.*`, `conf.serial.*`, `conf.console.*`, `conf.images.*`, `conf.secure_boot.*`,
+`conf.flash_encryption.*`, `conf.download.*`, `conf.release.*`, `conf.efuse.*`: options that need, contradict or
+disable each other. With `--chip NAME` also `conf.chip.*`: what that chip's ROM and eFuses make of it, and options
+whose source file the port lacks for it. Exit code 0 when nothing fails (warnings do not count), else 1.
 
 ## The options
 

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from bootwright.errors import NotModelledError, RefusedError
+from bootwright.errors import FormatError, RefusedError
 from bootwright.finding import Verdict, failed
 from bootwright.formats.keys import KeyType, PrivateKey, generate_key
 from bootwright.host.project import Project, load_project, parse_project
@@ -257,13 +257,30 @@ def test_an_update_that_is_older_fails_with_the_check_that_refused_it_and_the_re
     assert "version 1.1.0+0 is lower than the 3.0.0+0" in wrong["update-confirm"].because
 
 
-def test_two_images_are_declined(tmp_path: Path) -> None:
+TWO_IMAGES = """
+CONFIG_ESP_IMAGE_NUMBER=2
+CONFIG_ESP_APPLICATION_SIZE=0x80000
+CONFIG_ESP_IMAGE1_PRIMARY_START_ADDRESS=0x280000
+CONFIG_ESP_IMAGE1_SECONDARY_START_ADDRESS=0x300000
+"""
+
+
+@pytest.mark.parametrize("more", ["", "CONFIG_ESP_BOOT_SWAP_USING_MOVE=y\n"], ids=["scratch", "move"])
+def test_of_two_images_the_other_is_signed_flashed_encrypted_and_guarded_too(tmp_path: Path, more: str) -> None:
     lines = [f"{line.name}={line.value}\n" for line in load_project(None).conf.definitions]
-    more = "CONFIG_ESP_IMAGE_NUMBER=2\nCONFIG_ESP_APPLICATION_SIZE=0x80000\n"
-    more += "CONFIG_ESP_IMAGE1_PRIMARY_START_ADDRESS=0x280000\nCONFIG_ESP_IMAGE1_SECONDARY_START_ADDRESS=0x300000\n"
-    (tmp_path / "b.conf").write_text("".join(lines) + more)
-    with pytest.raises(NotModelledError, match="found 2 images, the rehearsal plays one"):
-        prepare(parse_project('[bootloader]\nconf = "b.conf"\n', folder=tmp_path, where="x"))
+    (tmp_path / "b.conf").write_text("".join(lines) + TWO_IMAGES + more)
+    text = '[bootloader]\nconf = "b.conf"\n[second]\nversion = "7.0.1"\n'
+    result = played(parse_project(text, folder=tmp_path, where="x"))
+    assert result.verdict is Verdict.PASS
+    steps = {step.id: step for step in result.steps}
+    assert ("image.signature.valid", "image 1 7.0.1") in {(f.code, f.subject) for f in steps["sign-app"].findings}
+    assert "primary of image 1" in {f.subject for f in steps["flash"].findings}
+    assert any("in image 1" in sentence for sentence in steps["attack-bit-app"].story)
+
+
+def test_a_second_image_needs_a_bootloader_for_two() -> None:
+    with pytest.raises(FormatError, match=r"found second\.version with a bootloader for one image"):
+        parse_project('[second]\nversion = "1.0.0"\n', folder=Path(), where="x")
 
 
 SIGNER = """#!{python}

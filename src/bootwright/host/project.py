@@ -57,6 +57,7 @@ class Project:
     chip: Chip
     app: Firmware
     update: Firmware
+    second: Firmware  #: image 1, where the bootloader is built for two
     bootloader: Path | None
     conf: BootloaderConf  #: the options the bootloader is built with, layout included
     key_type: str
@@ -148,6 +149,17 @@ def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[s
         version=str(values.get(("update", "version"), "1.1.0")),
         security_counter=_number(values.get(("update", "security_counter"))),
     )
+    second = Firmware(
+        file=path("second", "file"),
+        version=str(values.get(("second", "version"), "1.0.0")),
+        security_counter=_number(values.get(("second", "security_counter"))),
+    )
+    alone = next((key for table, key in values if table == "second" and conf.image_count < 2), None)
+    if alone is not None:
+        raise FormatError(
+            f"{where}: found second.{alone} with a bootloader for one image, expected CONFIG_ESP_IMAGE_NUMBER=2",
+            "name a bootloader.conf for two images under [bootloader] conf, or delete [second]",
+        )
     keys = KeyFiles(
         signing=_provider(values.get(("keys", "signing")), folder),
         secure_boot=_provider(values.get(("keys", "secure_boot")), folder),
@@ -165,6 +177,7 @@ def make_project(given: Given, *, folder: Path, where: str, overrides: Mapping[s
         chip=chip,
         app=app,
         update=update,
+        second=second,
         bootloader=path("bootloader", "file"),
         conf=conf,
         key_type=conf.signature or "ed25519",

@@ -157,7 +157,12 @@ def _artefacts(world: World) -> Iterator[Artefact]:
     yield Artefact("signing.pub.pem", inputs.signing.public.pem)
     yield Artefact("bootloader.conf", _conf_file(inputs.project).encode())
     yield Artefact("bootloader.bin", inputs.bootloader.data)
-    images = {"app-signed": world.app, "update-signed": world.update, "bootloader-signed": world.bootloader}
+    images = {
+        "app-signed": world.app,
+        "update-signed": world.update,
+        "second-signed": world.second,
+        "bootloader-signed": world.bootloader,
+    }
     for name, data in images.items():
         if data:
             yield Artefact(f"{name}.bin", data)

@@ -86,6 +86,9 @@ def bit_app(world: World, notes: Notes) -> None:
     strike(
         world, notes, f"One bit of the flash at {address:#x}, in the application.", lambda bench: bench.flip(address)
     )
+    if world.second:
+        other = world.bench.conf.primary(1).address + len(world.second) // 2
+        strike(world, notes, f"One bit of the flash at {other:#x}, in image 1.", lambda bench: bench.flip(other))
     tampered = bytearray(world.second_update)
     tampered[len(tampered) // 2] ^= 1
     what = f"An update with one bit of its payload changed, at {len(tampered) // 2:#x}."

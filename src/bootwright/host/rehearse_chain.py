@@ -8,6 +8,7 @@ from bootwright.formats.bootloader_conf import Region, UpgradeMode
 from bootwright.formats.esp_secure_boot import key_digest_v2, sign_v2, verify_v2
 from bootwright.formats.mcuboot_verify import verify_image
 from bootwright.host.bench import Bench, picture
+from bootwright.host.firmware import Payload
 from bootwright.host.flash_key import plan_host_key
 from bootwright.host.rehearsal import Event, Kind
 from bootwright.host.rehearse_world import (
@@ -74,13 +75,26 @@ def sign_app(world: World, notes: Notes) -> None:
     )
     world.second_update = sign(world, inputs.update, second, later, signer=inputs.signing, subject=update)
     notes.findings += inputs.app.findings
-    for name, image in (("application", world.app), ("update", world.update), ("second update", world.second_update)):
+    images = {"application": world.app, "update": world.update, "second update": world.second_update}
+    if inputs.second is not None:
+        images["image 1"] = world.second = _signed_second(world, inputs.second)
+        notes.findings += inputs.second.findings
+    for name, image in images.items():
         notes.tell(f"{name.capitalize()} {version_in(image)}: {sized(image)} with header, TLVs and signature.")
         found = verify_image(image, [inputs.signing.public], subject=f"{name} {version_in(image)}")
-        notes.findings += found if name == "application" else [f for f in found if f.verdict is not Verdict.PASS]
+        flashed = name in ("application", "image 1")
+        notes.findings += found if flashed else [f for f in found if f.verdict is not Verdict.PASS]
     limit = world.inputs.image_limit
     fits = f"{sized(world.app)} of at most {limit:,}, the slot less the trailer that 512 sectors need"
     notes.findings.append(passed("image.slot.fits", "application", fits))
+
+
+def _signed_second(world: World, payload: Payload) -> bytes:
+    """Image 1, which the updates leave as it is."""
+    second = world.inputs.project.second
+    counter = counter_of(world, second.security_counter, 1)
+    subject = str(second.file or "image 1")
+    return sign(world, payload, second.version, counter, signer=world.inputs.signing, subject=subject)
 
 
 def sign_bootloader(world: World, notes: Notes) -> None:
@@ -98,10 +112,13 @@ def sign_bootloader(world: World, notes: Notes) -> None:
 
 
 def flash(world: World, notes: Notes) -> None:
-    """Write bootloader and application in plaintext into an erased flash."""
+    """Write bootloader and applications in plaintext into an erased flash."""
     bench = world.bench
     bootloader = bench.conf.bootloader
-    for region, data in ((bootloader, world.bootloader), (world.primary, world.app)):
+    pieces = [(bootloader, world.bootloader), (world.primary, world.app)]
+    if world.second:
+        pieces.append((bench.conf.primary(1), world.second))
+    for region, data in pieces:
         bench.flash_raw(region.address, data)
         sectors = -(-len(data) // 4096)
         notes.events.append(Event("flash", f"sectors of {region.name} written", sectors))

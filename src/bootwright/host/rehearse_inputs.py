@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from bootwright.errors import FormatError, NotModelledError
+from bootwright.errors import FormatError
 from bootwright.formats.bootloader_conf import UpgradeMode
 from bootwright.formats.keys import KeyType, PrivateKey, Signer, generate_key
 from bootwright.formats.mcuboot_trailer import UpgradeMode as TrailerMode
@@ -35,6 +35,7 @@ class Inputs:
     project: Project
     app: Payload
     update: Payload
+    second: Payload | None  #: image 1, None in a build for one image
     bootloader: BootloaderFile
     image_limit: int  #: most bytes of header, payload and TLVs that the bootloader takes
     random: Random = field(repr=False)
@@ -97,7 +98,6 @@ def prepare_inputs(project: Project, *, random: Random) -> Inputs:
     Raises:
         FormatError: a file that is missing, malformed, too large or of the wrong type.
         TrustError: a key file whose password is missing or wrong.
-        NotModelledError: a bootloader for two images.
     """
     conf = project.conf
     if conf.mode not in _TRAILER_MODES:
@@ -105,19 +105,16 @@ def prepare_inputs(project: Project, *, random: Random) -> Inputs:
             f"{conf.where}: found upgrade mode {conf.mode}, expected scratch, move or overwrite",
             "the Espressif port supports no other",
         )
-    if conf.image_count != 1:
-        raise NotModelledError(
-            f"{conf.where}: found {conf.image_count} images, the rehearsal plays one",
-            "explore the updates of two images with bootwright explore",
-        )
     slot = conf.slots()[0].size
     limit = espressif_geometry(slot, flash_encryption=True).max_image_size(_TRAILER_MODES[conf.mode])
     app = read_application(project.app.file, project.chip, seed="application")
     update = read_application(project.update.file, project.chip, seed="update")
+    second = read_application(project.second.file, project.chip, seed="second") if conf.image_count > 1 else None
     return Inputs(
         project=project,
         app=app,
         update=update,
+        second=second,
         bootloader=read_bootloader(project.bootloader, project.chip, area=conf.bootloader.size),
         image_limit=limit,
         random=random,

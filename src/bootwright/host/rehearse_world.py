@@ -32,6 +32,7 @@ class World:
     app: bytes = b""  #: signed
     update: bytes = b""
     second_update: bytes = b""
+    second: bytes = b""  #: image 1, signed; empty in a build for one image
     bootloader: bytes = b""  #: padded and signed
     running: bytes = b""  #: the image that legitimately runs
     before: FlashPicture | None = None
