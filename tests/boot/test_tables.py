@@ -11,7 +11,7 @@ from tests.support.scenes import BASE, build, scene, signed
 from bootwright.boot import swap_move, swap_offset, swap_scratch
 from bootwright.boot.config import ImageSlots, Mode
 from bootwright.boot.loader import boot_go, set_pending
-from bootwright.boot.loader_state import Loader, Source
+from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import Booted, HaltError
 from bootwright.boot.probe import Console
 from bootwright.boot.sectors import Sectors
@@ -187,3 +187,13 @@ def test_a_status_in_scratch_of_another_image_counts_only_where_there_is_one_ima
     content[place.swap_info] = 0x12
     loader = Loader(Sectors.holding(b"\xff" * place.area.address + content), loader.config, Console())
     assert swap_scratch.status_source(loader) is source
+
+
+def test_a_status_that_is_written_to_its_end_counts_all_entries() -> None:
+    config = build(Mode.SCRATCH)
+    place = Loader(Sectors.holding(b"\xff" * 0x40000), config, Console()).scratch
+    flash = Sectors.holding(b"\xff" * 0x40000)
+    flash.load(place.area.address + place.status_offset, b"\x01\xff\xff\xff" * place.status_entries)
+    status = Status()
+    swap_scratch.read_status_bytes(Loader(flash, config, Console()), place, status)
+    assert (status.idx, status.state) == (2, 1)
