@@ -26,6 +26,7 @@ from bootwright.host.explore_check import (
     Versions,
     Violation,
     authentic_digests,
+    by_counter,
     operations_of,
     versions_of,
 )
@@ -354,7 +355,8 @@ def answer(result: Exploration) -> Answer:
         else:
             stopped = any(phase.closure.stopped for phase in result.phases)
             say = warned if stopped else passed
-            findings.append(say(f"explore.{kind.value}", SENTENCES[kind], _not_asked(result, kind) or _held(result)))
+            because = _not_asked(result, kind) or f"{_judged_by(result, kind)}{_held(result)}"
+            findings.append(say(f"explore.{kind.value}", SENTENCES[kind], because))
     return Answer(command="explore", findings=tuple(findings), details=details(result))
 
 
@@ -373,6 +375,13 @@ def _not_asked(result: Exploration, kind: Property) -> str:
     if kind is Property.NO_DOWNGRADE and not scene.config.downgrade_prevention:
         return "not promised by this build: CONFIG_ESP_DOWNGRADE_PREVENTION is not set"
     return ""
+
+
+def _judged_by(result: Exploration, kind: Property) -> str:
+    """What a downgrade is judged by, as the build compares."""
+    if kind is not Property.NO_DOWNGRADE:
+        return ""
+    return f"by {'security counter' if by_counter(result.question.scene.config) else 'version'}, "
 
 
 def _held(result: Exploration) -> str:

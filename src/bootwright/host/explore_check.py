@@ -13,10 +13,11 @@ from bootwright.boot.loader import set_confirmed
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic
 from bootwright.boot.runs import Run, Runs, State, final, operations
 from bootwright.boot.sectors import Sectors
+from bootwright.errors import FormatError
 from bootwright.finding import Verdict, overall
-from bootwright.flash import Erase, FlashOp
+from bootwright.flash import Area, Erase, FlashOp
 from bootwright.formats.keys import PublicKey
-from bootwright.formats.mcuboot_image import ImageVersion
+from bootwright.formats.mcuboot_image import Image, ImageVersion, TlvType
 from bootwright.formats.mcuboot_verify import verify_image
 from bootwright.host.explore_graph import Closure, Cut, Cuts, Limits, Node, Progress
 
@@ -42,11 +43,12 @@ SENTENCES: Mapping[Property, str] = {
     Property.NOT_LOST: "an update is never lost silently",
     Property.REVERTS: "an unconfirmed image reverts",
     Property.STAYS: "a confirmed image stays",
-    Property.NO_DOWNGRADE: "no lower version takes over",
+    Property.NO_DOWNGRADE: "nothing older takes over",
     Property.RECOVERY: "serial recovery stays reachable",
 }
 
 Versions = tuple[str, ...]
+Counters = tuple[int | None, ...]  #: security counter of each image, None where it has none
 
 
 class Before(StrEnum):
@@ -116,6 +118,8 @@ class Checker:
     violations: list[Violation] = field(default_factory=list)
     authentic: set[bytes] = field(default_factory=set)  #: digests of the images that may run
     old: Versions | None = None  #: what ran before the update, None without a valid image
+    old_counters: Counters = ()  #: of the images that lay in the primary slots when the update was requested
+    _counters: dict[bytes, int | None] = field(default_factory=dict)  #: security counters by digest of the image
 
     def phase(
         self,
@@ -130,6 +134,9 @@ class Checker:
         closure = Closure(self.runs, self.limits)
         phase = Phase(name, before, roots, wrong, closure)
         self.phases.append(phase)
+        if before is Before.REQUEST and by_counter(self.config):
+            self.runs.enter(roots[0].state)
+            self.old_counters = self._running_counters()
         outcome, _ = final(self.runs.boot(roots[0].state))
         phase.expected = also | {versions_of(outcome)}
         closure.good = lambda found: versions_of(found) in phase.expected
@@ -192,8 +199,8 @@ class Checker:
         if not self._all_authentic():
             because = f"{' and '.join(running or ())} runs and is none of the authentic images"
             self.violations.append(Violation(Property.AUTHENTIC, phase, node, because, running))
-        if self._takes_over_downwards(phase, running):
-            because = f"{_text(running)} runs after {_text(self.old)}"
+        because = self._step_down(phase, running)
+        if because:
             self.violations.append(Violation(Property.NO_DOWNGRADE, phase, node, because, running))
         if running in phase.expected:
             phase.ends.setdefault(end.fingerprint, self._end(phase, node, end))
@@ -214,12 +221,30 @@ class Checker:
                 return True
         return False
 
-    def _takes_over_downwards(self, phase: Phase, running: Versions | None) -> bool:
-        """Under downgrade prevention by version, an update never runs something older; a revert may."""
-        config = self.config
-        if not config.downgrade_prevention or config.security_counter or phase.before is not Before.REQUEST:
-            return False
-        return running is not None and self.old is not None and is_lower(running, self.old)
+    def _step_down(self, phase: Phase, running: Versions | None) -> str:
+        """What makes the update a step back that downgrade prevention rules out, or nothing; a revert may be one."""
+        if not self.config.downgrade_prevention or phase.before is not Before.REQUEST:
+            return ""
+        if running is None or self.old is None:
+            return ""
+        if not by_counter(self.config):
+            return f"{_text(running)} runs after {_text(self.old)}" if is_lower(running, self.old) else ""
+        now = self._running_counters()
+        if not is_lower_counter(now, self.old_counters):
+            return ""
+        was = f"{_text(self.old)} with security counter {_counter_text(self.old_counters)}"
+        return f"{_text(running)} with security counter {_counter_text(now)} runs after {was}"
+
+    def _running_counters(self) -> Counters:
+        """The security counters of the images in the primary slots of the flash as it was entered last."""
+        return tuple(self._counter(slots.primary) for slots in self.config.images)
+
+    def _counter(self, area: Area) -> int | None:
+        flash = self.runs.flash
+        digest = _digest(flash, area.address)
+        if digest not in self._counters:
+            self._counters[digest] = security_counter_in(flash.read(area.address, area.size))
+        return self._counters[digest]
 
     def _all_authentic(self) -> bool:
         flash = self.runs.flash
@@ -270,6 +295,31 @@ def is_lower(first: Versions, second: Versions) -> bool:
     """Whether any image of `first` is older than in `second`; build numbers do not count."""
     pairs = zip(first, second, strict=True)
     return any(ImageVersion.from_text(a).precedes(ImageVersion.from_text(b)) for a, b in pairs)
+
+
+def by_counter(config: BootConfig) -> bool:
+    """Whether the build compares security counters instead of versions; overwrite ignores the counters."""
+    return config.security_counter and config.mode.swaps
+
+
+def is_lower_counter(first: Counters, second: Counters) -> bool:
+    """Whether any image of `first` is behind `second`: it has no counter where there was one, or a lower one."""
+    pairs = zip(first, second, strict=True)
+    return any(was is not None and (now is None or now < was) for now, was in pairs)
+
+
+def security_counter_in(slot: bytes) -> int | None:
+    """The first security counter among the protected TLVs, as MCUboot looks for it; None where there is none."""
+    try:
+        image = Image.parse(slot)
+    except FormatError:
+        return None
+    data = next((tlv.data for tlv in image.protected or () if tlv.type == TlvType.SEC_CNT), b"")
+    return int.from_bytes(data, "little") if len(data) == 4 else None
+
+
+def _counter_text(counters: Counters) -> str:
+    return " and ".join("none" if counter is None else str(counter) for counter in counters)
 
 
 def _text(versions: Versions | None) -> str:
