@@ -30,6 +30,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--primary", multiple=True, type=FILE, help="Signed image that runs; again for a second image.")
 @click.option("--secondary", multiple=True, type=FILE, help="Signed image of the update; again for a second image.")
 @click.option("--flash", "dump", type=FILE, help="Begin with a dump of the whole flash instead of images.")
+@click.option("--chip", help="Refuse images of another chip than this, say esp32c3 (a project names its own).")
 @click.option("--encryption-inactive", is_flag=True, help="Flash encryption is compiled in but not yet on in eFuse.")
 @click.option(
     "--action",
@@ -73,6 +74,7 @@ def explore(
     primary: tuple[Path, ...],
     secondary: tuple[Path, ...],
     dump: Path | None,
+    chip: str | None,
     encryption_inactive: bool,
     action: str,
     mode: str,
@@ -97,12 +99,14 @@ def explore(
     from bootwright.host.explore import Question, Reach, answer, explore
     from bootwright.host.explore_graph import Cuts
 
+    if chip is not None and not confs:
+        raise click.UsageError("give --chip with --config; a project names its own chip")
     shown = sys.stderr.isatty() and not as_json
     if provisioning:
         context.exit(show(_provisioning(project, points, seed, shown=shown), as_json=as_json))
     if project is not None and confs:
         raise click.UsageError("give a project or --config, not both")
-    scene = _scene(project, confs, key, primary, secondary, dump, action, not encryption_inactive)
+    scene = _scene(project, confs, key, primary, secondary, dump, chip, action, not encryption_inactive)
     result = explore(
         Question(
             scene=scene,
@@ -142,6 +146,7 @@ def _scene(
     primary: tuple[Path, ...],
     secondary: tuple[Path, ...],
     dump: Path | None,
+    chip: str | None,
     action: str,
     encryption: bool,
 ) -> Scene:
@@ -162,7 +167,7 @@ def _scene(
     key = key or key_of(conf, confs)
     keys = () if key is None else (load_public_key(read_bytes(key, what="key"), where=str(key)).der,)
     if dump is not None:
-        return scene_from_dump(conf, dump, keys=keys, action=Action(action))
+        return scene_from_dump(conf, dump, keys=keys, action=Action(action), chip=chip)
     if not secondary:
         raise click.UsageError("give the images with --primary and --secondary, or a dump with --flash")
     return scene_from_files(
@@ -172,6 +177,7 @@ def _scene(
         keys=keys,
         action=Action(action),
         encryption_active=encryption and conf.flash_encryption,
+        chip=chip,
     )
 
 

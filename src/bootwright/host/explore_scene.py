@@ -16,6 +16,7 @@ from bootwright.finding import Finding, Verdict, warned
 from bootwright.flash import SECTOR_SIZE, Area, NorFlash, drive
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.mcuboot_image import MAGIC, Image, parse_header
+from bootwright.host.explore_chip import check_chip
 from bootwright.host.files import read_bytes, read_text
 
 TRAILER_ROOM = 0x4000  #: bytes at the end of a slot that a damaged image is not looked for in
@@ -112,6 +113,8 @@ def scene_from_project(path: Path | None, *, action: Action) -> Scene:
         )
         for payload, firmware in ((inputs.app, project.app), (inputs.update, project.update))
     ]
+    names = [str(firmware.file or project.where) for firmware in (project.app, project.update)]
+    check_chip(list(zip(names, images, strict=True)), project.chip.name)
     return scene_of(
         project.conf,
         images=((images[0], images[1]),),
@@ -129,27 +132,35 @@ def scene_from_files(
     keys: Sequence[bytes],
     action: Action,
     encryption_active: bool,
+    chip: str | None = None,
 ) -> Scene:
     """A scene of signed images: the first of each list for image 0, the second for image 1.
 
     Raises:
-        FormatError: a configuration that cannot be, or a file that is no MCUboot image.
+        FormatError: a configuration that cannot be, a file that is no MCUboot image, or one of another chip.
         NotModelledError: an upgrade mode beyond the model.
     """
-    pairs = tuple((image_file(one), image_file(two)) for one, two in zip_longest(primary, secondary))
+    held = {path: image_file(path) for path in (*primary, *secondary)}
+    pairs = tuple(
+        (held[one] if one else b"", held[two] if two else b"") for one, two in zip_longest(primary, secondary)
+    )
     if len(pairs) > conf.image_count:
         raise FormatError(
             f"{conf.where}: found {len(pairs)} image pairs, expected {conf.image_count}",
             "set CONFIG_ESP_IMAGE_NUMBER, or give fewer images",
         )
-    return scene_of(conf, images=pairs, keys=keys, action=action, encryption_active=encryption_active)
+    remarks = check_chip([(str(path), image) for path, image in held.items()], chip)
+    scene = scene_of(conf, images=pairs, keys=keys, action=action, encryption_active=encryption_active)
+    return replace(scene, remarks=(*scene.remarks, *remarks))
 
 
-def scene_from_dump(conf: BootloaderConf, dump: Path, *, keys: Sequence[bytes], action: Action) -> Scene:
+def scene_from_dump(
+    conf: BootloaderConf, dump: Path, *, keys: Sequence[bytes], action: Action, chip: str | None = None
+) -> Scene:
     """A scene that begins with a dump of a whole flash; encrypted flash cannot be taken apart without its key.
 
     Raises:
-        FormatError: the dump is shorter than the layout.
+        FormatError: the dump is shorter than the layout, or holds an image of another chip.
     """
     empty = ((b"", b""),) * conf.image_count
     scene = scene_of(conf, images=empty, keys=keys, action=action, encryption_active=False)
@@ -160,7 +171,11 @@ def scene_from_dump(conf: BootloaderConf, dump: Path, *, keys: Sequence[bytes], 
         raise FormatError(
             f"{dump}: found {len(content):#x} bytes, the layout needs {needed:#x}", "read the whole flash chip"
         )
-    return with_images(replace(scene, dump=content))
+    scene = with_images(replace(scene, dump=content))
+    areas = [area.name for pair in scene.config.images for area in (pair.primary, pair.secondary)]
+    held = zip(areas, (image for pair in scene.images for image in pair), strict=True)
+    remarks = check_chip([(f"{dump}, {name}", image) for name, image in held if image], chip)
+    return replace(scene, remarks=(*scene.remarks, *remarks))
 
 
 def with_images(scene: Scene) -> Scene:
@@ -273,14 +288,12 @@ def check_layout(conf: BootloaderConf) -> None:
             )
 
 
-def image_file(path: Path | None) -> bytes:
-    """A signed image, or nothing.
+def image_file(path: Path) -> bytes:
+    """A signed image.
 
     Raises:
         FormatError: the file is no MCUboot image.
     """
-    if path is None:
-        return b""
     data = read_bytes(path, what="MCUboot image")
     parse_header(data, where=str(path))
     return data
