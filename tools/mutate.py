@@ -3,7 +3,6 @@
     python tools/mutate.py swap_type swap_scratch            # the modules of bootwright.boot to change
     python tools/mutate.py --line 120 swap_move               # only what is on that line
     python tools/mutate.py --every 3 swap_move                # a sample: each third mutant
-    python tools/mutate.py --every 3 swap_move                # a sample: each third mutant
     python tools/mutate.py --also fe-active swap_move         # survivors are tried on these traces too
 
 The changes are those of cosmic-ray's operators and three more that suit decision tables: another member of the same
@@ -145,7 +144,7 @@ def sites(tree: ast.AST) -> Iterator[tuple[Any, str, int | None, ast.AST]]:
             continue
         members = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
         for index, child in members:
-            if not isinstance(child, ast.AST) or _is_docstring(child) or _is_for_people(child) or _is_enum(child):
+            if not isinstance(child, ast.AST) or _is_docstring(child) or _is_for_people(child) or _is_name(child):
                 continue
             yield tree, name, index, child
             yield from sites(child)
@@ -155,8 +154,10 @@ def _is_docstring(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _is_enum(node: ast.AST) -> bool:
-    """The numbers of an enumeration are names for each other."""
+def _is_name(node: ast.AST) -> bool:
+    """The numbers of an enumeration are names for each other, and what a module exports is a list of names."""
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node.targets[0]) == "__all__"
     return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
 
 
