@@ -329,7 +329,9 @@ def candidates(scene: Scene) -> Iterator[tuple[str, Scene]]:
     if config.mode is Mode.SCRATCH:
         for size in (scratch * 2, max(scratch // 2 // SECTOR_SIZE, 1) * SECTOR_SIZE):
             if size != scratch:
-                yield f"swap-scratch with {size // SECTOR_SIZE} scratch sectors", _laid(scene, config.mode, size)
+                many = size // SECTOR_SIZE
+                name = f"swap-scratch with {many} scratch sector{'' if many == 1 else 's'}"
+                yield name, _laid(scene, config.mode, size)
     if config.mode.swaps:
         larger = 4 * SECTOR_SIZE
         name = f"{names.get(config.mode, config.mode.value)} with slots larger by {larger // SECTOR_SIZE} sectors"

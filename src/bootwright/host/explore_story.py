@@ -20,8 +20,8 @@ from bootwright.host.explore_graph import Cut, Cuts, apply_some_bits
 
 Way = tuple[tuple[str, Cut | None], ...]
 
-#: trailer fields and the bytes that they take
-_FIELDS = (("magic", 16), ("image_ok", 1), ("copy_done", 1), ("swap_info", 1), ("swap_size", 4))
+#: trailer fields behind the swap status, as they lie, and the bytes that they take
+_FIELDS = (("swap_size", 4), ("swap_info", 1), ("copy_done", 1), ("image_ok", 1), ("magic", 16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def describe_ops(config: BootConfig, ops: list[FlashOp]) -> Iterator[str]:
     for why, group in groupby(ops, key=lambda op: op.why):
         run = list(group)
         numbers = f"operation {at}" if len(run) == 1 else f"operations {at} to {at + len(run) - 1}"
-        first, last = place_of(config, run[0].address), place_of(config, run[-1].address)
+        first, last = place_of_op(config, run[0]), place_of_op(config, run[-1])
         yield f"{numbers}: {why} ({first})" if first == last else f"{numbers}: {why} ({first} to {last})"
         at += len(run)
 
@@ -132,7 +132,7 @@ def describe_ops(config: BootConfig, ops: list[FlashOp]) -> Iterator[str]:
 def describe_op(config: BootConfig, op: FlashOp) -> str:
     """One operation with its place."""
     if isinstance(op, Erase):
-        return f"{op.why or 'erase'} (erase {place_of(config, op.address)})"
+        return f"{op.why or 'erase'} (erase {place_of_op(config, op)})"
     what = f", value {op.data[0]:#04x}" if op.why in ("write status", "write swap_info") and not op.encrypted else ""
     return f"{op.why or 'write'} (write {len(op.data)} bytes to {place_of(config, op.address)}{what})"
 
@@ -147,8 +147,13 @@ def describe_outcome(outcome: BootOutcome | None) -> str:
     return "The chip waits in serial recovery."
 
 
-def place_of(config: BootConfig, address: int) -> str:
-    """The name of an address: its area, sector, and trailer field if it is one."""
+def place_of_op(config: BootConfig, op: FlashOp) -> str:
+    """The place of an operation: where a write begins, and all that an erase makes an end of."""
+    return place_of(config, op.address, op.length if isinstance(op, Erase) else 1)
+
+
+def place_of(config: BootConfig, address: int, length: int = 1) -> str:
+    """The name of a range: the area and sector that it begins in, and the trailer fields in it."""
     layout = layout_of(config)
     places = [place for pair in layout.slots for place in pair]
     if layout.scratch is not None:
@@ -156,18 +161,17 @@ def place_of(config: BootConfig, address: int) -> str:
     for place in places:
         if place.area.address <= address < place.area.end:
             offset = address - place.area.address
-            field = _field(place, offset)
+            fields = _fields(place, offset, offset + length)
             name = f"{place.area.name} sector {offset // layout.sector_size}"
-            return f"{name}, {field}" if field else name
+            return f"{name}, {' … '.join(fields)}" if fields else name
     return f"{address:#x}"
 
 
-def _field(place: Place, offset: int) -> str:
-    """The trailer field at an offset, or nothing."""
-    if offset < place.status:
-        return ""
+def _fields(place: Place, begin: int, end: int) -> list[str]:
+    """The trailer field between two offsets; of several the first and the last."""
+    found = ["swap status"] if begin < place.swap_size and end > place.status else []
     for name, size in _FIELDS:
         start = getattr(place, "magic_write" if name == "magic" else name)
-        if start <= offset < getattr(place, name) + size:
-            return name
-    return "swap status" if offset < place.swap_size else ""
+        if start < end and begin < getattr(place, name) + size:
+            found.append(name)
+    return [found[0], found[-1]] if len(found) > 1 else found
