@@ -4,6 +4,8 @@ from pathlib import Path
 from tests.support.peers import run_bootwright
 from tests.support.scenes import signed, signing_key
 
+from bootwright.host.project import load_project
+
 CONF = (
     "CONFIG_ESP_BOOTLOADER_SIZE=0xF000\nCONFIG_ESP_APPLICATION_SIZE=0x10000\n"
     "CONFIG_ESP_IMAGE0_PRIMARY_START_ADDRESS=0x10000\nCONFIG_ESP_IMAGE0_SECONDARY_START_ADDRESS=0x20000\n"
@@ -88,6 +90,23 @@ def test_a_project_is_explored_as_it_will_be_built() -> None:
     ran = run_bootwright("explore", "--mode", "sample", "--samples", "3", "--no-remedies", "--json")
     assert ran.code in (0, 1), ran.err
     assert json.loads(ran.out)["states"] > 0
+
+
+def test_a_project_of_two_images_has_both_in_their_slots(tmp_path: Path) -> None:
+    lines = "".join(f"{line.name}={line.value}\n" for line in load_project(None).conf.definitions)
+    two = (
+        "CONFIG_ESP_IMAGE_NUMBER=2\nCONFIG_ESP_APPLICATION_SIZE=0x80000\n"
+        "CONFIG_ESP_IMAGE1_PRIMARY_START_ADDRESS=0x280000\nCONFIG_ESP_IMAGE1_SECONDARY_START_ADDRESS=0x300000\n"
+    )
+    (tmp_path / "b.conf").write_text(lines + two)
+    (tmp_path / "p.toml").write_text('[bootloader]\nconf = "b.conf"\n[second]\nversion = "7.0.1"\n')
+    ran = run_bootwright(
+        "explore", tmp_path / "p.toml", "--mode", "sample", "--samples", "1", "--no-remedies", "--json"
+    )
+    body = json.loads(ran.out)
+    assert body["phases"][0]["runs"] == ["1.1.0+0 and 7.0.1+0"], ran.err
+    boots = next(finding for finding in body["findings"] if finding["code"] == "explore.boots")
+    assert boots["verdict"] == "pass"
 
 
 def test_cuts_of_the_first_boot_are_tried_one_chip_each() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise, zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootwright.boot.config import BootConfig, ImageSlots, Mode
 from bootwright.boot.loader import set_pending
@@ -18,6 +19,11 @@ from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.mcuboot_image import MAGIC, Image, parse_header
 from bootwright.host.explore_chip import check_chip
 from bootwright.host.files import read_bytes, read_text
+
+if TYPE_CHECKING:
+    from bootwright.host.firmware import Payload
+    from bootwright.host.project import Firmware
+    from bootwright.host.rehearse_inputs import Inputs
 
 TRAILER_ROOM = 0x4000  #: bytes at the end of a slot that a damaged image is not looked for in
 
@@ -92,36 +98,43 @@ def scene_from_project(path: Path | None, *, action: Action) -> Scene:
     """
     import secrets
 
-    from bootwright.formats.mcuboot_image import ImageVersion
-    from bootwright.formats.mcuboot_sign import SignOptions, sign_image
     from bootwright.host.project import load_project
     from bootwright.host.rehearse_inputs import prepare_inputs
 
     project = load_project(path)
     inputs = prepare_inputs(project, random=secrets.token_bytes)
-    images = [
-        sign_image(
-            payload.data,
-            SignOptions(
-                version=ImageVersion.from_text(firmware.version),
-                pad_header=True,
-                align=32,
-                max_align=32,
-                security_counter=firmware.security_counter,
-            ),
-            inputs.signing,
-        )
-        for payload, firmware in ((inputs.app, project.app), (inputs.update, project.update))
-    ]
-    names = [str(firmware.file or project.where) for firmware in (project.app, project.update)]
-    check_chip(list(zip(names, images, strict=True)), project.chip.name)
+    app = _signed(inputs, inputs.app, project.app, counter=1)
+    update = _signed(inputs, inputs.update, project.update, counter=2)
+    images, files = [(app, update)], [(project.app.file, app), (project.update.file, update)]
+    if inputs.second is not None:  # image 1 has no update of its own
+        second = _signed(inputs, inputs.second, project.second, counter=1)
+        images.append((second, b""))
+        files.append((project.second.file, second))
+    check_chip([(str(file or project.where), image) for file, image in files], project.chip.name)
     return scene_of(
         project.conf,
-        images=((images[0], images[1]),),
+        images=tuple(images),
         keys=(inputs.signing.public.der,),
         action=action,
         encryption_active=project.conf.flash_encryption,
     )
+
+
+def _signed(inputs: Inputs, payload: Payload, firmware: Firmware, *, counter: int) -> bytes:
+    """An application signed as a rehearsal signs it; `counter` is for builds that ask for one where none is given."""
+    from bootwright.formats.mcuboot_image import ImageVersion
+    from bootwright.formats.mcuboot_sign import SignOptions, sign_image
+    from bootwright.host.rehearse_world import COUNTER
+
+    asked = counter if inputs.project.conf.defined(COUNTER) else None
+    options = SignOptions(
+        version=ImageVersion.from_text(firmware.version),
+        pad_header=True,
+        align=32,
+        max_align=32,
+        security_counter=asked if firmware.security_counter is None else firmware.security_counter,
+    )
+    return sign_image(payload.data, options, inputs.signing)
 
 
 def scene_from_files(

@@ -134,7 +134,7 @@ def describe_op(config: BootConfig, op: FlashOp) -> str:
     if isinstance(op, Erase):
         return f"{op.why or 'erase'} (erase {place_of_op(config, op)})"
     what = f", value {op.data[0]:#04x}" if op.why in ("write status", "write swap_info") and not op.encrypted else ""
-    return f"{op.why or 'write'} (write {len(op.data)} bytes to {place_of(config, op.address)}{what})"
+    return f"{op.why or 'write'} (write {len(op.data)} bytes to {place_of_op(config, op)}{what})"
 
 
 def describe_outcome(outcome: BootOutcome | None) -> str:
@@ -148,8 +148,8 @@ def describe_outcome(outcome: BootOutcome | None) -> str:
 
 
 def place_of_op(config: BootConfig, op: FlashOp) -> str:
-    """The place of an operation: where a write begins, and all that an erase makes an end of."""
-    return place_of(config, op.address, op.length if isinstance(op, Erase) else 1)
+    """The place of an operation, with every trailer field that it erases or writes."""
+    return place_of(config, op.address, op.length if isinstance(op, Erase) else len(op.data))
 
 
 def place_of(config: BootConfig, address: int, length: int = 1) -> str:
