@@ -48,6 +48,9 @@ class Brief(NamedTuple):
     erases: int  #: facts that it makes an end of
 
 
+_ELSEWHERE = Brief(0, 0)  #: of a boot that another process did
+
+
 @dataclass(slots=True)
 class Run:
     """One boot from power-on, up to its end or to where it joins an earlier one."""
@@ -209,7 +212,8 @@ class Runs:
         """As `boot`, with the operations of a long boot that leads nowhere."""
         run = self.boot(start)
         if run.brief is not None:
-            run.brief = run.joined = run.outcome = None
+            run.brief = run.joined = run.outcome = run.end = None
+            run.ops = []
             self._boot(run, keep=True)
         return run
 
@@ -219,7 +223,22 @@ class Runs:
         if known is None:
             known = self._runs[start.fingerprint] = Run(start)
             self._boot(known, keep=True)
-        return known
+        return self.boot_in_full(start) if known.brief is _ELSEWHERE else known
+
+    def adopt(self, start: State, outcome: BootOutcome, end: State, stray: FlashOp | None) -> None:
+        """Take over how a state boots from another process; whoever needs its operations boots it in full."""
+        if start.fingerprint not in self._runs:
+            run = self._runs[start.fingerprint] = Run(start, end=(outcome, end), brief=_ELSEWHERE)
+            run.ops += [] if stray is None else [stray]
+
+    def stray_of(self, run: Run) -> FlashOp | None:
+        """An operation outside of the slots and scratch, where the bootloader and with it serial recovery live."""
+        areas = self.config.areas
+        for op in run.ops:
+            end = op.address + (op.length if isinstance(op, Erase) else len(op.data))
+            if not any(area.address <= op.address and end <= area.end for area in areas):
+                return op
+        return None
 
     def _boot(self, run: Run, *, keep: bool = False) -> None:
         self.enter(run.start)

@@ -58,7 +58,7 @@ FILE = click.Path(path_type=Path)
     "--samples", type=click.IntRange(1), default=1000, show_default=True, help="Random series in sample mode."
 )
 @click.option("--max-states", type=click.IntRange(1), default=100_000, show_default=True, help="Of each phase.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for the remedies.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes; without it as many as there are cores, up to 4.")
 @click.option("--provisioning", is_flag=True, help="Cut the first boot of PROJECT instead (eFuses, encryption).")
 @click.option("--points", type=click.IntRange(1), default=24, show_default=True, help="Flash cuts for --provisioning.")
 @click.option("--no-remedies", is_flag=True, help="Do not look for a layout that helps.")
@@ -82,7 +82,7 @@ def explore(
     seed: int,
     samples: int,
     max_states: int,
-    jobs: int,
+    jobs: int | None,
     provisioning: bool,
     points: int,
     no_remedies: bool,
@@ -98,6 +98,7 @@ def explore(
     """
     from bootwright.host.explore import Question, Reach, answer, explore
     from bootwright.host.explore_graph import Cuts
+    from bootwright.host.explore_jobs import usable_cores
 
     if chip is not None and not confs:
         raise click.UsageError("give --chip with --config; a project names its own chip")
@@ -116,7 +117,7 @@ def explore(
             samples=samples,
             max_states=max_states,
             remedies=not no_remedies,
-            jobs=jobs,
+            jobs=jobs or usable_cores(),
             progress=_progress() if shown else None,
         )
     )

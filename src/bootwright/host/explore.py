@@ -30,10 +30,12 @@ from bootwright.host.explore_check import (
     operations_of,
     versions_of,
 )
-from bootwright.host.explore_graph import Cuts, Limits, Node, walk
+from bootwright.host.explore_graph import Cuts, Limits, Node
+from bootwright.host.explore_jobs import REMEDIES_WORTH, in_processes
 from bootwright.host.explore_recovery import recovery
 from bootwright.host.explore_scene import Action, Scene, with_layout
 from bootwright.host.explore_story import Story, tell
+from bootwright.host.explore_walks import walks
 from bootwright.host.explore_wear import Wear, wear_of
 
 RETRIES = 3  #: reduced explorations before the whole graph is explored
@@ -61,7 +63,7 @@ class Question:
     max_spoilt: int = 5_000  #: of each phase, found behind states that already violate a property
     remedies: bool = True
     reduced: bool = True  #: join states that differ only in sectors about to be erased
-    jobs: int = 1  #: processes for the remedies
+    jobs: int = 1  #: processes, for single cuts under flash encryption, random series and the remedies
     progress: Callable[[str, int, int], None] | None = None
 
 
@@ -121,7 +123,8 @@ def explore(question: Question) -> Exploration:
     result = _explore(question)
     result.counterexamples = list(_counterexamples(result))
     if result.violations and question.remedies:
-        result.remedies = list(_remedies(question))
+        worth = result.states >= REMEDIES_WORTH
+        result.remedies = list(_remedies(question, jobs=question.jobs if worth else 1))
     first = result.phases[0]
     result.wear = wear_of(question.scene.config, operations_of(first))
     return result
@@ -130,7 +133,7 @@ def explore(question: Question) -> Exploration:
 def _explore(question: Question) -> Exploration:
     """Explore the reduced graph; sectors that were joined over wrongly are told apart the next time."""
     kept = 0
-    for _ in range(RETRIES if question.reduced else 0):
+    for _ in range(RETRIES if question.reduced and not _exact(question) else 0):
         found = _explore_graph(question, reduced=True, kept=kept)
         ends = {end for phase in found.phases for end in phase.ends}
         wrong = wrongly_dropped(found.phases[0].closure.runs, _torn(found), ends)
@@ -138,6 +141,14 @@ def _explore(question: Question) -> Exploration:
             return _go_behind(found)
         kept |= wrong
     return _go_behind(_explore_graph(question, reduced=False))
+
+
+def _exact(question: Question) -> bool:
+    """Whether boots are joined where equal only: the boots of swaps after single cuts under flash encryption have
+    little else in common, and what a random series comes by must not depend on the series before it."""
+    config = question.scene.config
+    single = question.reach is Reach.SINGLE and config.flash_encryption_active and config.mode.swaps
+    return single or question.reach is Reach.SAMPLE
 
 
 def _go_behind(found: Exploration) -> Exploration:
@@ -167,7 +178,7 @@ def _explore_graph(question: Question, *, reduced: bool, kept: int = 0) -> Explo
     flash = scene.flash()
     runs = Runs(scene.config, flash, reduced=reduced, kept=kept)
     limits, bounds = _limits(question)
-    checker = Checker(scene.config, runs, limits)
+    checker = Checker(scene.config, runs, limits, jobs=question.jobs)
     checker.authentic = authentic_digests(scene.config, flash)
     checker.old = _old_versions(scene)
     notes: list[Finding] = []
@@ -254,8 +265,9 @@ def _follow(question: Question, checker: Checker, notes: list[Finding], plan: Pl
 
 def _sample(question: Question, checker: Checker, phase: Phase) -> None:
     """Random series of cuts; every state on the way is a node to judge."""
-    for number in range(question.samples):
-        node, _ = walk(checker.runs, phase.roots[0].state, seed=question.seed * 1_000_003 + number, cuts=question.cuts)
+    first = question.seed * 1_000_003
+    seeds = range(first, first + question.samples)
+    for node in walks(checker.runs, phase.roots[0].state, seeds=seeds, cuts=question.cuts, jobs=question.jobs):
         if node.state.fingerprint not in phase.closure.nodes:
             phase.closure.nodes[node.state.fingerprint] = node
             checker.judge(phase, node)
@@ -298,17 +310,11 @@ def _length(violation: Violation) -> tuple[int, int]:
     return len(cuts), sum(cut.after for cut in cuts)
 
 
-def _remedies(question: Question) -> Iterator[Remedy]:
+def _remedies(question: Question, *, jobs: int) -> Iterator[Remedy]:
     """Other layouts for the same images, explored like the first one."""
-    quiet = replace(question, remedies=False, progress=None)
-    tasks = [(name, replace(quiet, scene=scene)) for name, scene in candidates(question.scene)]
-    if question.jobs == 1:
-        yield from (_try(name, task) for name, task in tasks)
-        return
-    from concurrent.futures import ProcessPoolExecutor
-
-    with ProcessPoolExecutor(question.jobs) as pool:
-        yield from pool.map(_try, *zip(*tasks, strict=True))
+    quiet = replace(question, remedies=False, progress=None, jobs=1)
+    tasks = [partial(_try, name, replace(quiet, scene=scene)) for name, scene in candidates(question.scene)]
+    return in_processes(tasks, jobs)
 
 
 def _try(name: str, question: Question) -> Remedy:

@@ -15,7 +15,7 @@ from bootwright.boot.runs import Run, Runs, State, final, operations
 from bootwright.boot.sectors import Sectors
 from bootwright.errors import FormatError
 from bootwright.finding import Verdict, overall
-from bootwright.flash import Area, Erase, FlashOp
+from bootwright.flash import Area, FlashOp
 from bootwright.formats.keys import PublicKey
 from bootwright.formats.mcuboot_image import Image, ImageVersion, TlvType
 from bootwright.formats.mcuboot_verify import verify_image
@@ -114,6 +114,7 @@ class Checker:
     runs: Runs
     limits: Limits
     progress: Progress | None = None
+    jobs: int = 1
     phases: list[Phase] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     authentic: set[bytes] = field(default_factory=set)  #: digests of the images that may run
@@ -131,7 +132,7 @@ class Checker:
         also: frozenset[Versions | None] = frozenset(),
     ) -> Phase:
         """Close one phase and judge its states: what runs without a cut is right, and what `also` says."""
-        closure = Closure(self.runs, self.limits)
+        closure = Closure(self.runs, self.limits, jobs=self.jobs)
         phase = Phase(name, before, roots, wrong, closure)
         self.phases.append(phase)
         if before is Before.REQUEST and by_counter(self.config):
@@ -146,14 +147,8 @@ class Checker:
         return phase
 
     def leaves_its_areas(self) -> FlashOp | None:
-        """An operation outside of the slots and scratch, where the bootloader and with it serial recovery live."""
-        areas = self.config.areas
-        for run in self.runs.runs:
-            for op in run.ops:
-                end = op.address + (op.length if isinstance(op, Erase) else len(op.data))
-                if not any(area.address <= op.address and end <= area.end for area in areas):
-                    return op
-        return None
+        """An operation outside of the slots and scratch, of the first boot that has one."""
+        return next((op for run in self.runs.runs if (op := self.runs.stray_of(run)) is not None), None)
 
     def confirmed(self, roots: list[Root]) -> list[Root]:
         """The states after the application confirmed, in each of `roots`."""

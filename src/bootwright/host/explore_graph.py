@@ -15,8 +15,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from bootwright.boot.outcome import BootOutcome
-from bootwright.boot.runs import Run, Runs, State, final, operations, stretches
+from bootwright.boot.runs import Run, Runs, State, final, stretches
 from bootwright.flash import Erase, FlashOp
+from bootwright.host.explore_jobs import boot_ahead
 
 
 class Cuts(StrEnum):
@@ -82,6 +83,7 @@ class Closure:
 
     runs: Runs
     limits: Limits
+    jobs: int = 1  #: processes, where a boot tells nothing to the others
     nodes: dict[int, Node] = field(default_factory=dict)
     points: list[tuple[Cut, Node]] = field(default_factory=list)  #: every cut of the first root's boot
     operations: int = 0  #: of the model, in all
@@ -103,13 +105,26 @@ class Closure:
                 self._first = self._first or node
                 if not number:
                     self.runs.boot_root(state)
+        roots_left = len(todo)
         while todo:
             node = todo.popleft()
             todo += self._visit(node)
+            roots_left -= 1
+            if not roots_left and self.limits.max_level == 1:
+                self._boot_the_last(todo, progress)
             if progress is not None and not len(self.nodes) & 0xFF:
                 progress(len(self.nodes), len(todo))
             if self.limits.max_states is not None and len(self.nodes) >= self.limits.max_states:
                 self._stop(todo)
+
+    def _boot_the_last(self, todo: Iterable[Node], progress: Progress | None) -> None:
+        """After the only cut each boot goes its own way: several processes share them out."""
+
+        def report(left: int) -> None:
+            if progress is not None:
+                progress(len(self.nodes), left)
+
+        boot_ahead(self.runs, [node.state for node in todo], self.jobs, report)
 
     def _visit(self, node: Node) -> list[Node]:
         """Boot a node, and follow the cuts of one that boots well; `go_behind` follows those of the others."""
@@ -233,30 +248,3 @@ def apply_some_bits(runs: Runs, op: FlashOp, *, seed: int) -> None:
     else:
         new = old & (int.from_bytes(flash.stored(op), "little") | some)
     flash.load(address, new.to_bytes(length, "little"))
-
-
-def walk(runs: Runs, root: State, *, seed: int, cuts: Cuts, longest: int = 8) -> tuple[Node, BootOutcome]:
-    """One random series of cuts from a root, and how the boot after it ends."""
-    chance = random.Random(seed)  # noqa: S311 - a draw, no secret
-    closure = Closure(runs, Limits(cuts=cuts, seed=seed))
-    node = Node(root, 0)
-    for _ in range(chance.randint(1, longest)):
-        run = runs.boot(node.state)
-        total = len(operations(run))
-        if not total:
-            break
-        after = chance.randrange(total)
-        op, before = _operation(run, after)
-        kind, lot, state = chance.choice(list(closure.left_behind(node, before, op)))
-        node = Node(state, node.level + 1, node, Cut(after, kind, lot))
-    return node, final(runs.boot(node.state))[0]
-
-
-def _operation(run: Run, number: int) -> tuple[FlashOp, State]:
-    """Operation `number` (from 0) of a whole boot, and the state before it."""
-    for piece, skipped in stretches(run):
-        inside = number + skipped
-        if inside < len(piece.ops):
-            return piece.ops[inside], piece.states[inside - 1] if inside else piece.start
-        number -= len(piece.ops) - skipped
-    raise IndexError(number)
