@@ -1,6 +1,7 @@
 """Run esptool's own hardware tests against virtual chips.
 
-    python tools/esptool_suite.py CHECKOUT [--chips esp32c3,esp32] [--python PYTHON] [--out PAGE.md]
+    python tools/esptool_suite.py CHECKOUT [--chips esp32c3,esp32] [--python PYTHON] [--jobs 2]
+        [--out PAGE.md] [--reports DIRECTORY]
 
 CHECKOUT is a clone of espressif/esptool; PYTHON has esptool and its test dependencies installed (`pip install
 CHECKOUT[dev]`), by default the Python that runs this. esptool is GPL: its tests are run where they lie, as processes.
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,14 +95,22 @@ def main() -> None:
     parser.add_argument("--suites", default="esptool,espefuse")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--jobs", type=int, default=1, help="suites at a time")
+    parser.add_argument("--reports", type=Path, help="keep pytest's reports there")
     options = parser.parse_args()
+    runs = [(chip, suite) for chip in options.chips.split(",") for suite in options.suites.split(",")]
     rows = []
-    for chip in options.chips.split(","):
-        for suite in options.suites.split(","):
-            results = SUITES[suite](options.checkout / "test", chip, options.python)
-            rows.append((chip, suite, results))
-            print(summary_row(chip, suite, results), flush=True)
-            for result in results:
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.jobs) as pool:
+        reports = options.reports or Path(scratch)
+        reports.mkdir(parents=True, exist_ok=True)
+
+        def run(chip: str, suite: str) -> tuple[str, str, list[Result]]:
+            return chip, suite, SUITES[suite](options.checkout / "test", chip, options.python, reports)
+
+        for row in pool.map(run, *zip(*runs, strict=True)):
+            rows.append(row)
+            print(summary_row(*row), flush=True)
+            for result in row[2]:
                 if result.verdict == "failed":
                     print(f"    {result.name}: {result.message}", flush=True)
     if options.out:
@@ -109,16 +119,19 @@ def main() -> None:
     sys.exit(any(result.verdict == "failed" and not reason_of(result) for result in results) or not results)
 
 
-def run_esptool(tests: Path, chip: str, python: str) -> list[Result]:
+def run_esptool(tests: Path, chip: str, python: str, reports: Path) -> list[Result]:
     """`test_esptool.py`."""
+    suite = "test_esptool.py"
     with chip_on(chip, "--pty", strap="download") as (port, _):
-        results = run_pytest(tests, python, "test_esptool.py", chip, port, "-k", f"not ({ON_LINES})")
+        report = reports / f"{chip}-esptool-pty.xml"
+        results = run_pytest(tests, python, suite, chip, port, "-k", f"not ({ON_LINES})", report=report)
     with chip_on(chip, "--rfc2217=0", strap="normal") as (port, _):
-        results += run_pytest(tests, python, "test_esptool.py", chip, port, "-k", ON_LINES)
+        report = reports / f"{chip}-esptool-lines.xml"
+        results += run_pytest(tests, python, suite, chip, port, "-k", ON_LINES, report=report)
     return results
 
 
-def run_espefuse(tests: Path, chip: str, python: str) -> list[Result]:
+def run_espefuse(tests: Path, chip: str, python: str, reports: Path) -> list[Result]:
     """`test_espefuse.py`, in its mode for boards: FPGAs without a factory's eFuses, the ESP32 at least v3.0."""
     blank = "" if chip == "esp32" else " --unprogrammed"
     with chip_on(chip, "--pty", strap="download") as (port, directory), tempfile.TemporaryDirectory() as plugins:
@@ -128,7 +141,8 @@ def run_espefuse(tests: Path, chip: str, python: str) -> list[Result]:
             "PYTHONPATH": f"{plugins}:{ROOT / 'src'}",
         }
         extra = ("-p", "renewing", "--reset-port", "renew")
-        return run_pytest(tests, python, "test_espefuse.py", chip, port, *extra, environment=environment)
+        report = reports / f"{chip}-espefuse.xml"
+        return run_pytest(tests, python, "test_espefuse.py", chip, port, *extra, report=report, environment=environment)
 
 
 SUITES = {"esptool": run_esptool, "espefuse": run_espefuse}
@@ -154,22 +168,29 @@ def chip_on(model: str, option: str, *, strap: str) -> Iterator[tuple[str, str]]
 
 
 def run_pytest(
-    tests: Path, python: str, file: str, chip: str, port: str, *extra: str, environment: dict[str, str] | None = None
+    tests: Path,
+    python: str,
+    file: str,
+    chip: str,
+    port: str,
+    *extra: str,
+    report: Path,
+    environment: dict[str, str] | None = None,
 ) -> list[Result]:
-    """One run of pytest in the checkout."""
-    with tempfile.TemporaryDirectory() as directory:
-        report = Path(directory, "report.xml")
-        path = f"{Path(python).parent}:{os.environ['PATH']}"
-        command = [python, "-m", "pytest", file, "--chip", chip, "--port", port, f"--junitxml={report}", "-q", *extra]
+    """One run of pytest in the checkout; its report stays at `report`, its output beside it."""
+    path = f"{Path(python).parent}:{os.environ['PATH']}"
+    junit = f"--junitxml={report.resolve()}"
+    command = [python, "-m", "pytest", file, "--chip", chip, "--port", port, junit, "-q", *extra]
+    with report.with_suffix(".log").open("w") as log:
         subprocess.run(
             command,
             cwd=tests,
             env={**os.environ, "PATH": path, **(environment or {})},
             check=False,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
-        return [result_of(case) for case in ElementTree.parse(report).iter("testcase")]
+    return [result_of(case) for case in ElementTree.parse(report).iter("testcase")]
 
 
 def result_of(case: ElementTree.Element) -> Result:

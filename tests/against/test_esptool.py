@@ -77,6 +77,33 @@ def test_the_old_spelling_works_as_the_readme_prints_it(rack: dict[str, ServedCh
     assert "Hash of data verified." in ok(chip.esptool(*line.split(), "firmware.bin"))
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("chip_id", "MAC:"),
+        ("read_flash_status --bytes 2", "Flash memory status: 0x"),
+        ("write_flash_status --bytes 2 --non-volatile 0x0", "After flash memory status:"),
+        ("write_flash --ignore-flash-encryption-efuse-setting 0x10000 firmware.bin", "Hash of data verified."),
+        ("verify_flash --diff yes 0x10000 firmware.bin", "Verification successful"),
+        ("verify_flash --diff=no 0x10000 firmware.bin", "Verification successful"),
+        ("merge_bin -o merged.bin --spi-connection HSPI --fill-flash-size 1MB 0x10000 firmware.bin", "Wrote 0x100000"),
+    ],
+)
+def test_lines_of_esptool_4_run_as_pasted(rack: dict[str, ServedChip], line: str, said: str) -> None:
+    chip = rack["esp32"]
+    words = ["--chip", "esp32", *line.split(), "--port", chip.port]
+    assert said in ok(run_bootwright("esptool", *words, cwd=chip.directory))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("adc_info", "ADC VRef calibration"), ("get_custom_mac", "Custom MAC"), ("set_flash_voltage 3.3V", "Successful.")],
+)
+def test_lines_of_espefuse_4_run_as_pasted(rack: dict[str, ServedChip], line: str, said: str) -> None:
+    words = ["--chip", "esp32", *line.split(), "--do-not-confirm", "--port", rack["esp32"].port]
+    assert said in ok(run_bootwright("espefuse", *words))
+
+
 def test_security_info_shows_the_state(rack: dict[str, ServedChip]) -> None:
     out = ok(rack["esp32c3"].esptool("get-security-info"))
     assert "Chip ID: 5" in out

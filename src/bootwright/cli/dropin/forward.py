@@ -25,6 +25,16 @@ _SPLIT = re.compile(r"(.+)\.(a[a-z])")  #: a file cut by `split`, as ESP-IDF's p
 _RESET_MODES = ("--before", "--after", "-a")
 
 
+@dataclass(frozen=True, slots=True)
+class Older:
+    """An option of esptool 4 that today's version takes no longer as it was."""
+
+    why: str
+    now: str = ""  #: what stands in its place; nothing where it is empty
+    values: re.Pattern[str] | None = None  #: the values that went with it
+    meaningless: frozenset[str] = frozenset()  #: those of them with which it asked for nothing
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     """What has to be known of a tool's command line to put it in order."""
@@ -34,10 +44,12 @@ class Tool:
     valued: frozenset[str]  #: options of the whole program with one
     commands: frozenset[str]
     own: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: short options that mean something else there
-    dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: old options that today's tool always does
+    older: Mapping[str, Mapping[str, Older]] = field(default_factory=dict)  #: by command and option
     renamed: tuple[tuple[re.Pattern[str], str, str], ...] = ()  #: (words in documents, what is meant, why)
     protections: re.Pattern[str] | None = None  #: words of `burn-efuse` that mean a write protection of group 1
 
+
+_NO_FLASH = Older("it never meant anything here", values=re.compile(".+"))
 
 ESPTOOL = Tool(
     name="esptool",
@@ -85,7 +97,19 @@ ESPTOOL = Tool(
         ]
     ),
     own={"write-flash": frozenset({"-p", "-s"}), "read-flash": frozenset({"-p"}), "merge-bin": frozenset({"-t"})},
-    dropped={"write-flash": frozenset({"--verify"})},
+    older={
+        "write-flash": {
+            "--verify": Older("esptool always does it now"),
+            "--ignore-flash-encryption-efuse-setting": Older("its name is shorter now", "--ignore-flash-enc-efuse"),
+        },
+        "verify-flash": {
+            "--diff": Older("it takes no value any more", "--diff", re.compile("yes|no"), frozenset({"no"})),
+            "-d": Older("it takes no value any more", "--diff", re.compile("yes|no"), frozenset({"no"})),
+        },
+        "image-info": {"--version": Older("there is one form of it now", values=re.compile("[12]"))},
+        "elf2image": {"--spi-connection": _NO_FLASH, "-sc": _NO_FLASH},
+        "merge-bin": {"--spi-connection": _NO_FLASH, "-sc": _NO_FLASH},
+    },
 )
 
 ESPEFUSE = Tool(
@@ -156,8 +180,8 @@ def order(tool: Tool, arguments: Sequence[str]) -> Ordered:
         elif option in tool.valued:
             values = [glued] if glued is not None else _values(option, words)
             front += [option, *(_reset_mode(option, value) for value in values)]
-        elif option in tool.dropped.get(command, frozenset()):
-            notes.append(f"{option} left out: {tool.name} always does it now")
+        elif older := tool.older.get(command, {}).get(option or word):
+            rest += _newer(older, option or word, glued, words, notes)
         elif _dashed(word) in tool.commands:
             command = command or _dashed(word)
             rest.append(_dashed(word))
@@ -218,6 +242,19 @@ def _values(option: str, words: list[str]) -> list[str]:
     while option == "--port-filter" and words and re.match(r"(vid|pid|name|serial)=", words[0]):
         taken.append(words.pop(0))
     return taken
+
+
+def _newer(older: Older, option: str, glued: str | None, words: list[str], notes: list[str]) -> list[str]:
+    """What stands for an older option today; its value is taken from the words, where it has one."""
+    value = glued
+    if value is None and older.values is not None and words and older.values.fullmatch(words[0]):
+        value = words.pop(0)
+    now = "" if value in older.meaningless else older.now
+    if value is None and now == option:
+        return [option]  # already today's
+    said = option if value is None else f"{option} {value}"
+    notes.append(f"{said} taken for {now}: {older.why}" if now else f"{said} left out: {older.why}")
+    return [now] if now else []
 
 
 def _reset_mode(option: str, value: str) -> str:
