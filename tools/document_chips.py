@@ -40,6 +40,7 @@ TRAITS: tuple[tuple[str, Callable[[Chip], object]], ...] = (
     ("last block takes no flash key", lambda c: _yes(c.keys.last_block_quirk)),
     ("USB-Serial-JTAG, USB-OTG", lambda c: f"{_yes(c.usb.serial_jtag)}, {_yes(c.usb.otg)}"),
     ("eFuse controller at", lambda c: f"{c.efuse.base:#x}"),
+    ("silicon revisions", lambda c: c.revisions_text.replace("v", "")),
     ("revision of a new virtual chip", lambda c: f"{c.default_revision // 100}.{c.default_revision % 100}"),
 )
 

@@ -509,6 +509,13 @@ def table(name: str, values: dict[str, object]) -> str:
     return "\n".join([f"\n[{name}]", *(f"{key} = {toml_value(key, value)}" for key, value in values.items())]) + "\n"
 
 
+def revisions(idf: Idf, chip: str) -> list[int]:
+    """The silicon revisions that ESP-IDF can be built for, major * 100 + minor."""
+    text = idf.read(f"components/esp_hw_support/port/{chip}/Kconfig.hw_support")
+    found = re.findall(r'config \w+_REV_MIN_\w+\n(?:\s+depends on .*\n)?\s+bool "Rev v(\d+)\.(\d+)', text)
+    return sorted(100 * int(major) + int(minor) for major, minor in found)
+
+
 def chip_toml(idf: Idf, chip: str, rows: list[Row]) -> str:
     """The text of `<chip>.toml`."""
     caps, regs = capabilities(idf, chip), registers(idf, chip)
@@ -518,6 +525,7 @@ def chip_toml(idf: Idf, chip: str, rows: list[Row]) -> str:
         "title": BY_HAND[chip]["title"],
         "chip_id": chip_id(idf, chip),
         "default_revision": BY_HAND[chip]["default_revision"],
+        "revisions": revisions(idf, chip),
         "bootloader_offset": caps["ESP_ROM_BOOTLOADER_OFFSET_FLASH"],
         "bootloader_limit": bootloader_limit(idf, chip),
         "release_fields": release_fields(caps),

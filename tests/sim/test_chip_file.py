@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bootwright.chips.chip import CHIP_NAMES, load_chip
 from bootwright.chips.coding import crc8
-from bootwright.errors import FormatError, RefusedError
+from bootwright.errors import FormatError, RefusedError, SiliconError
 from bootwright.sim.chip_file import STATE_AT, ChipState, chip_path, create_chip_file, open_chip_file, peek_chip_file
 from bootwright.sim.factory import draw_mac, factory_efuses, parse_mac, parse_revision
 from bootwright.sim.virtual_chip import Booted, VirtualChip
@@ -121,9 +121,33 @@ def test_the_esp32s_address_is_guarded_by_a_crc() -> None:
     assert crc8(b"\x01") == 0x5E  # the reflected polynomial 0x31 once around
 
 
-@given(st.integers(0, 7), st.integers(0, 99))
+@given(st.integers(0, 3), st.integers(0, 99))
 def test_a_revision_is_major_and_minor(major: int, minor: int) -> None:
-    assert parse_revision(f"v{major}.{minor}") == 100 * major + minor
+    assert parse_revision(f"v{major}.{minor}", load_chip("esp32")) == 100 * major + minor
+
+
+@pytest.mark.parametrize("name", CHIP_NAMES)
+def test_every_known_revision_can_be_made_and_its_neighbours_in_time(name: str) -> None:
+    chip = load_chip(name)
+    assert chip.default_revision in chip.revisions
+    for revision in chip.revisions:
+        text = f"{revision // 100}.{revision % 100}"
+        assert factory_efuses(chip, mac=MAC, revision=parse_revision(text, chip)).revision == revision
+    newest = chip.revisions[-1]
+    assert parse_revision(f"{newest // 100}.{newest % 100 + 1}", chip) == newest + 1
+
+
+@pytest.mark.parametrize("name", CHIP_NAMES)
+def test_a_major_version_that_the_chip_never_had_is_refused_with_those_it_had(name: str) -> None:
+    chip = load_chip(name)
+    with pytest.raises(SiliconError, match=r"has no revision v9\.9") as caught:
+        parse_revision("9.9", chip)
+    assert f"v{chip.revisions[-1] // 100}.{chip.revisions[-1] % 100}" in caught.value.hint
+
+
+def test_between_major_versions_there_is_none() -> None:
+    with pytest.raises(SiliconError, match=r"the ESP32-P4 has no revision v2\.0"):
+        parse_revision("2", load_chip("esp32p4"))
 
 
 @pytest.mark.parametrize("text", ["", "24:0a:c4", "zz:zz:zz:zz:zz:zz", "01:00:00:00:00:00"])
@@ -134,8 +158,9 @@ def test_what_is_no_address_of_a_device_is_refused(text: str) -> None:
 
 
 def test_what_is_no_revision_is_refused() -> None:
-    with pytest.raises(RefusedError, match="revision"):
-        parse_revision("new")
+    for text in ("new", "3.100", "٣.١", "3.x", ""):
+        with pytest.raises(RefusedError, match="revision"):
+            parse_revision(text, load_chip("esp32"))
 
 
 OPERATIONS = st.one_of(

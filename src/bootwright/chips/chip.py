@@ -216,6 +216,7 @@ class Chip:
     title: str
     chip_id: int  #: as image headers carry it
     default_revision: int  #: major * 100 + minor
+    revisions: tuple[int, ...]  #: those that ESP-IDF can be built for
     bootloader_offset: int
     bootloader_limit: int  #: most bytes that the ROM verifies under Secure Boot V2, without the signature sector
     secure_boot: SecureBoot
@@ -237,6 +238,11 @@ class Chip:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return load_chip, (self.name,)
+
+    @property
+    def revisions_text(self) -> str:
+        """The known revisions for a person: `v0.0, v1.0`."""
+        return ", ".join(f"v{known // 100}.{known % 100}" for known in self.revisions)
 
     def has_field(self, name: str, *, revision: int | None = None) -> bool:
         """Whether the chip, or this revision of it, has the field."""
@@ -323,6 +329,7 @@ def load_chip(name: str) -> Chip:
     registers = {key: tuple(at) if isinstance(at, list) else at for key, at in efuse["registers"].items()}
     return Chip(
         **{key: table[key] for key in ("name", "title", "chip_id", "default_revision")},
+        revisions=tuple(table["revisions"]),
         bootloader_offset=table["bootloader_offset"],
         bootloader_limit=table["bootloader_limit"],
         secure_boot=SecureBoot(**_tuples(table["secure_boot"])),

@@ -60,8 +60,9 @@ class Efuses:
         values: dict[str, int] = dict(revision_fields(chip, revision))
         for name, value in values.items():
             if value >> chip.field(name, revision=revision).width:
-                found = f"{revision // 100}.{revision % 100}"
-                raise SiliconError(f"{chip.title} has no revision {found}: its eFuses cannot state it", "give another")
+                found = f"v{revision // 100}.{revision % 100}"
+                because = f"the {chip.title} has no revision {found}: its eFuses cannot state it"
+                raise SiliconError(because, f"these are known: {chip.revisions_text}")
         if mac:
             values["MAC"] = int.from_bytes(mac, "little")
         return state._with_bits(_placed(state, values)).latched()

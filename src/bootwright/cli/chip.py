@@ -97,7 +97,8 @@ def new_command(
 
     path = chip_path(name)
     address = parse_mac(mac) if mac else draw_mac()
-    efuses = factory_efuses(load_chip(model), mac=address, revision=parse_revision(revision) if revision else None)
+    facts = load_chip(model)
+    efuses = factory_efuses(facts, mac=address, revision=parse_revision(revision, facts) if revision else None)
     create_chip_file(path, efuses, flash_size, replacing=force)
     details = {"file": str(path), "chip": efuses.chip.name, "mac": address.hex(":"), "flash_size": flash_size}
     text = f"{path}: {efuses.chip.title} with {flash_size >> 10} KB of flash, MAC {address.hex(':')}"

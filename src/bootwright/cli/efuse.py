@@ -46,7 +46,7 @@ def new_command(
         raise RefusedError(f"{file} exists already", "give another name")
     chip = load_chip(chip_name)
     efuses = Efuses.blank(
-        chip, revision=parse_revision(revision) if revision else None, mac=parse_mac(mac) if mac else b""
+        chip, revision=parse_revision(revision, chip) if revision else None, mac=parse_mac(mac) if mac else b""
     )
     put_efuses(file, efuses)
     answer = Answer(command="efuse new", details={"file": str(file), "chip": chip.name, "revision": efuses.revision})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 
 from bootwright.chips.chip import Chip
 from bootwright.chips.coding import crc8
 from bootwright.chips.efuses import Efuses
-from bootwright.errors import RefusedError
+from bootwright.errors import RefusedError, SiliconError
 
 _ESPRESSIF = bytes.fromhex("240ac4")  #: one of Espressif's address blocks
 #: CLK8M_FREQ of the ESP32: the 8 MHz oscillator as measured; tools compute the ROM's idea of the crystal from it.
 _CLK8M_FREQ = 51
+_NUMBER = re.compile("[0-9]{1,2}")
 
 
 def factory_efuses(chip: Chip, *, mac: bytes, revision: int | None = None) -> Efuses:
@@ -47,13 +49,18 @@ def parse_mac(text: str) -> bytes:
     return mac
 
 
-def parse_revision(text: str) -> int:
-    """`3.1`, `v3.1`: major * 100 + minor.
+def parse_revision(text: str, chip: Chip) -> int:
+    """`3.1`, `v3.1`: major * 100 + minor. A minor version that is still to come is taken, a major version is not.
 
     Raises:
         RefusedError: it is no revision.
+        SiliconError: the chip has none of that major version.
     """
     major, _, minor = text.removeprefix("v").partition(".")
-    if not major.isdigit() or not (minor or "0").isdigit() or int(minor or 0) > 99:
+    if not _NUMBER.fullmatch(major) or not _NUMBER.fullmatch(minor or "0"):
         raise RefusedError(f"{text!r} is no silicon revision", "write major and minor, such as 3.1")
-    return int(major) * 100 + int(minor or 0)
+    revision = int(major) * 100 + int(minor or 0)
+    if int(major) not in {0, *(known // 100 for known in chip.revisions)}:  # v0: what came before the first known
+        because = f"the {chip.title} has no revision v{major}.{minor or 0}"
+        raise SiliconError(because, f"these are known: {chip.revisions_text}")
+    return revision
