@@ -102,6 +102,51 @@ def test_what_was_written_is_read_and_verified(chip: Path, capsys: pytest.Captur
     assert answer(capsys, "flash", "id", "dev1")["flash_size"] == 1 << 20
 
 
+def burn(field: str) -> None:
+    insisted = ("--allow", "closed-early", "--allow", "brick")
+    assert code("efuse", "burn-efuse", "dev1.chip", field, "1", "--yes", *insisted) == 0
+
+
+def test_a_chip_in_secure_download_mode_gives_nothing_out_but_can_be_written(
+    chip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code("flash", "write", "dev1", "0x10000", "app.bin") == 0
+    burn("ENABLE_SECURITY_DOWNLOAD")
+    capsys.readouterr()
+    for words in (("read", "dev1", "0x10000", "4004", "back.bin"), ("verify", "dev1", "0x10000", "app.bin")):
+        assert code("flash", *words) == 5
+        said = capsys.readouterr().err
+        assert "ENABLE_SECURITY_DOWNLOAD of dev1 is burned: its ROM loader does not read flash" in said
+        assert "--allow closed-port" in said
+        assert not Path("back.bin").exists()
+        assert code("flash", *words, "--decrypted") == 5
+    told = answer(capsys, "flash", "id", "dev1")
+    assert (told["mac"], told["flash_size"], told["secure_download_mode"]) == (None, None, True)
+    whole = answer(capsys, "flash", "id", "dev1", "--allow", "closed-port")
+    assert (whole["mac"], whole["flash_size"], whole["secure_download_mode"]) == ("24:0a:c4:01:02:03", 1 << 20, True)
+    assert code("flash", "erase", "dev1") == 7
+    assert code("flash", "erase", "dev1", "0x20000", "0x1000") == 0
+    assert code("flash", "write", "dev1", "0x10000", "app.bin") == 0
+    assert code("flash", "verify", "dev1", "0x10000", "app.bin", "--allow", "closed-port") == 0
+
+
+def test_a_chip_without_a_rom_loader_neither_tells_nor_takes_anything(
+    chip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    burn("DIS_DOWNLOAD_MODE")
+    capsys.readouterr()
+    for words in (
+        ("id", "dev1"),
+        ("read", "dev1", "0", "16", "back.bin"),
+        ("verify", "dev1", "0x10000", "app.bin"),
+    ):
+        assert code("flash", *words) == 5
+        assert "DIS_DOWNLOAD_MODE of dev1 is burned: it has no ROM loader any more" in capsys.readouterr().err
+    for words in (("write", "dev1", "0x10000", "app.bin"), ("erase", "dev1", "0x10000", "0x1000")):
+        assert "flash.loader_closed" in str(answer(capsys, "flash", *words)["findings"])
+    assert code("flash", "read", "dev1", "0", "16", "back.bin", "--allow", "closed-port") == 0
+
+
 def test_a_refusal_has_a_name_by_which_one_insists(chip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("flash", "write", "dev1", "0x0", "app.bin")
     refused = answer(capsys, *words)

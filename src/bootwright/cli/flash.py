@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _ALLOW = ("plaintext", "encrypt-again", "foreign-ciphertext", "rejected-bootloader", "rewritten-header", "other-chip")
 
 chip_argument = click.argument("chip_name", metavar="CHIP")
+past_option = click.option(
+    "--allow", multiple=True, type=click.Choice(["closed-port"]), help="Insist; virtual chips only."
+)
 baud_option = click.option("--baud", default=460800, show_default=True, help="Rate on a real port.")
 
 
@@ -160,6 +163,7 @@ def _table(plan: FlashPlan, *, written: bool) -> str:
 @click.argument("size", callback=size)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--decrypted", is_flag=True, help="As the CPU reads it; virtual chips only.")
+@past_option
 @baud_option
 @json_option
 @click.pass_context
@@ -170,6 +174,7 @@ def read_command(
     size: int,
     file: Path,
     decrypted: bool,
+    allow: tuple[str, ...],
     baud: int,
     as_json: bool,
 ) -> None:
@@ -177,7 +182,7 @@ def read_command(
     from bootwright.host.files import write_file
     from bootwright.host.flash_target import flashable
 
-    data = flashable(chip_name, baud=baud).read(address, size, decrypted=decrypted)
+    data = flashable(chip_name, baud=baud, past_the_port=bool(allow)).read(address, size, decrypted=decrypted)
     write_file(file, data)
     details = {"address": address, "size": len(data), "file": str(file)}
     context.exit(
@@ -189,6 +194,7 @@ def read_command(
 @chip_argument
 @click.argument("files", nargs=-1, required=True, callback=pairs, metavar="ADDRESS FILE…")
 @click.option("--decrypted", is_flag=True, help="Compare with what the CPU reads; virtual chips only.")
+@past_option
 @baud_option
 @json_option
 @click.pass_context
@@ -197,6 +203,7 @@ def verify_command(
     chip_name: str,
     files: tuple[tuple[int, Path], ...],
     decrypted: bool,
+    allow: tuple[str, ...],
     baud: int,
     as_json: bool,
 ) -> None:
@@ -204,7 +211,7 @@ def verify_command(
     from bootwright.host.files import read_bytes
     from bootwright.host.flash_target import flashable
 
-    target = flashable(chip_name, baud=baud)
+    target = flashable(chip_name, baud=baud, past_the_port=bool(allow))
     findings = []
     for address, file in files:
         wanted = read_bytes(file)
@@ -257,23 +264,24 @@ def erase_command(
 
 @flash.command("id")
 @chip_argument
+@past_option
 @baud_option
 @json_option
 @click.pass_context
-def id_command(context: click.Context, chip_name: str, baud: int, as_json: bool) -> None:
+def id_command(context: click.Context, chip_name: str, allow: tuple[str, ...], baud: int, as_json: bool) -> None:
     """Say what CHIP is, how large its flash is and what is burned shut."""
     from bootwright.host.flash_target import flashable
 
-    known = flashable(chip_name, baud=baud).inspect()
+    known = flashable(chip_name, baud=baud, past_the_port=bool(allow)).identify()
     efuses = known.efuses
-    mac = efuses.read("MAC") if efuses is not None else None
+    mac = efuses.read("MAC") if efuses is not None and not known.closed else None
     details = {
         "chip": known.chip.name,
         "mac": mac.hex(":") if isinstance(mac, bytes) else None,
         "flash_size": None if known.closed else known.flash_size,
         "flash_encryption": known.decrypts if efuses is None else known.encryption_on,
         "secure_boot": known.boots_signed if efuses is None else efuses.is_set(known.chip.secure_boot.enable_field),
-        "secure_download_mode": known.closed,
+        "secure_download_mode": known.closed or (efuses is not None and efuses.is_set("ENABLE_SECURITY_DOWNLOAD")),
     }
     words: dict[object, str] = {None: "not readable", True: "yes", False: "no"}
     text = "\n".join(

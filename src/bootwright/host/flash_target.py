@@ -18,8 +18,9 @@ from typing import Protocol
 
 from bootwright.chips.chip import Chip, load_chip
 from bootwright.chips.efuses import Efuses
+from bootwright.chips.release import download_closed
 from bootwright.chips.snapshots import read_state
-from bootwright.errors import NotModelledError, RefusedError, WireError
+from bootwright.errors import NotModelledError, RefusedError, SiliconError, WireError
 from bootwright.flash import Erase, FlashOp, NorFlash, Write, drive
 from bootwright.host.flash_checks import flash_keys
 from bootwright.host.flashing import BLOCK, FlashPlan, Form, PlannedWrite, Target, flash_program
@@ -28,6 +29,7 @@ from bootwright.sim.chip_file import chip_path, peek_chip_file
 from bootwright.sim.encrypted_flash import EncryptedFlash, FlashCipher, cipher_of
 
 LARGEST_FLASH = 128 << 20  #: bytes
+SECURE_DOWNLOAD = "ENABLE_SECURITY_DOWNLOAD"
 Progress = Callable[[int, int], None]  #: (bytes done, bytes in all)
 
 
@@ -36,6 +38,10 @@ class Flashable(Protocol):
 
     def inspect(self) -> Target:
         """What is known of it."""
+        ...
+
+    def identify(self) -> Target:
+        """What its port tells of it."""
         ...
 
     def apply(self, plan: FlashPlan, progress: Progress) -> None:
@@ -51,11 +57,14 @@ class Flashable(Protocol):
         ...
 
 
-def flashable(name: str, *, baud: int = 460800) -> Flashable:
-    """The chip of that name where there is a `.chip` file, or else the one on that serial port."""
+def flashable(name: str, *, baud: int = 460800, past_the_port: bool = False) -> Flashable:
+    """The chip of that name where there is a `.chip` file, or else the one on that serial port.
+
+    `past_the_port` reads a virtual chip although its own port would not give anything out.
+    """
     path = chip_path(name)
     if path.exists():
-        return VirtualChipTarget(path)
+        return VirtualChipTarget(path, past_the_port)
     if re.match(r"(/|COM\d|[a-z0-9]+://)", name):
         return PortTarget(name, baud)
     raise RefusedError(
@@ -69,6 +78,7 @@ class VirtualChipTarget:
     """A `.chip` file."""
 
     path: Path
+    past_the_port: bool = False  #: what its port would not give out is read all the same
 
     def inspect(self) -> Target:
         """Everything: the virtual chip's keys are known to it."""
@@ -78,7 +88,36 @@ class VirtualChipTarget:
             cipher = cipher_of(efuses)
         except NotModelledError:
             cipher = None
-        return Target(name=self.path.stem, chip=efuses.chip, efuses=efuses, flash_size=len(flash), cipher=cipher)
+        return Target(
+            name=self.path.stem,
+            chip=efuses.chip,
+            efuses=efuses,
+            flash_size=len(flash),
+            cipher=cipher,
+            closed=not self.past_the_port and download_closed(efuses.latched()) == SECURE_DOWNLOAD,
+        )
+
+    def identify(self) -> Target:
+        """What its port tells.
+
+        Raises:
+            SiliconError: it has no ROM loader any more.
+        """
+        target = self.inspect()
+        if target.efuses is not None and not target.closed:
+            self._check_port(target.efuses)
+        return target
+
+    def _check_port(self, efuses: Efuses) -> None:
+        """Raise where a chip on a port would give nothing out."""
+        field = download_closed(efuses.latched())
+        if not field or self.past_the_port:
+            return
+        tells = "its ROM loader does not read flash" if field == SECURE_DOWNLOAD else "it has no ROM loader any more"
+        raise SiliconError(
+            f"{field} of {self.path.stem} is burned: {tells}",
+            "--allow closed-port looks into the virtual chip all the same; nothing opens a real one",
+        )
 
     def apply(self, plan: FlashPlan, progress: Progress) -> None:
         """Perform the plan's operations, through the chip's server when it is served."""
@@ -92,8 +131,13 @@ class VirtualChipTarget:
             progress(done, total)
 
     def read(self, address: int, length: int, *, decrypted: bool) -> bytes:
-        """From the file, whoever serves it."""
+        """From the file, whoever serves it.
+
+        Raises:
+            SiliconError: its port gives nothing out.
+        """
         state, flash = peek_chip_file(self.path)
+        self._check_port(state.efuses)
         raw = NorFlash.holding(flash)
         if not decrypted:
             return raw.read(address, length)
@@ -138,6 +182,10 @@ class PortTarget:
         return Target(
             name=self.port, chip=chip, efuses=efuses, flash_size=int(size[:-2]) * unit, cipher=_readable_cipher(efuses)
         )
+
+    def identify(self) -> Target:
+        """The same: nothing else is known of it."""
+        return self.inspect()
 
     def _inspect_closed(self, chip: Chip) -> Target:
         info = _run("esptool", ["--port", self.port, "--after", "no-reset", "get-security-info"], may_fail=True)

@@ -67,7 +67,7 @@ class Target:
     efuses: Efuses | None  #: None where they cannot be read: secure download mode
     flash_size: int
     cipher: FlashCipher | None = None  #: its encryption unit, where the key is known
-    closed: bool = False  #: secure download mode: `flash_size` is the largest there is
+    closed: bool = False  #: secure download mode; on a port `flash_size` is then the largest there is
     decrypts: bool | None = None  #: what a closed chip says of its flash encryption
     boots_signed: bool | None = None  #: and of its Secure Boot
 
