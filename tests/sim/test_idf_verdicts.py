@@ -27,7 +27,8 @@ from tests.support.idf_scene import (
 )
 from tests.support.keys import key_of
 
-from bootwright.chips.chip import load_chip
+from bootwright.chips.chip import CHIP_NAMES, load_chip
+from bootwright.chips.memory import image_target
 from bootwright.errors import NotModelledError
 from bootwright.finding import Verdict
 from bootwright.flash import Erase
@@ -57,6 +58,9 @@ def c2_scene() -> Scene:
     return it
 
 
+DESC = AppDesc().pack()
+
+
 def in_every_slot(it: Scene, image: bytes) -> Scene:
     for slot in SLOTS:
         it.machine.flash.load(slot, b"\xff" * 0x8000)
@@ -66,7 +70,7 @@ def in_every_slot(it: Scene, image: bytes) -> Scene:
 
 def image_of(**header: Any) -> bytes:
     facts = EspImageHeader(segment_count=1, entry_addr=0x4200_0020, chip_id=load_chip("esp32c3").chip_id)
-    return make_image(replace(facts, **header), [Segment(0x3C00_0020, b"code" * 64)]).pack()
+    return make_image(replace(facts, **header), [Segment(0x3C00_0020, DESC + b"code" * 64)]).pack()
 
 
 # Applications
@@ -92,7 +96,8 @@ def test_an_application_must_fit_its_partition_with_its_signature() -> None:
     it.machine.flash.load(
         FACTORY,
         make_image(
-            EspImageHeader(segment_count=1, entry_addr=0x4200_0020, chip_id=5), [Segment(0x3C00_0020, b"c" * 0xFF00)]
+            EspImageHeader(segment_count=1, entry_addr=0x4200_0020, chip_id=5),
+            [Segment(0x3C00_0020, DESC.ljust(0xFF00, b"c"))],
         ).pack(),
     )
     assert code(it.boot()) == "idf.app.size"
@@ -306,6 +311,68 @@ def test_an_application_may_ask_for_the_factory_s_data(oldest: int, newest: int,
     report = it.boot()
     assert report.booted is boots
     assert boots or code(report) == "idf.app.efuse_block"
+
+
+def mapped_app(chip: str, first: bytes, *, load_addr: int = 0x20, second: int | None = None) -> bytes:
+    """An application whose first segment is mapped flash, and a second segment where one is wanted."""
+    facts = load_chip(chip)
+    start = image_target(chip).flash[0].start
+    segments = [Segment(start + load_addr, first)]
+    if second is not None:
+        segments.append(Segment(start + second, bytes(64)))
+    header = EspImageHeader(segment_count=len(segments), entry_addr=start + load_addr, chip_id=facts.chip_id)
+    return make_image(header, segments).pack()
+
+
+@pytest.mark.parametrize("chip", CHIP_NAMES)
+def test_an_application_without_a_description_starts_only_where_pages_of_flash_have_one_size(chip: str) -> None:
+    it = in_every_slot(scene(chip=chip), mapped_app(chip, bytes(0x100)))
+    report = it.boot()
+    if chip in ("esp32c2", "esp32c6", "esp32c61", "esp32h2"):
+        assert code(report) == "idf.app.description"
+        assert "Failed to fetch app description header!" in said(report)
+    else:
+        assert report.booted
+
+
+def test_an_application_too_short_for_a_description_is_refused() -> None:
+    report = in_every_slot(scene(), mapped_app("esp32c3", bytes(0xFC))).boot()
+    assert code(report) == "idf.app.description"
+    assert "Segment 0: length 0xfc is too short for app description" in said(report)
+
+
+def test_what_stands_for_the_factory_s_data_counts_without_a_description_too() -> None:
+    first = bytearray(0x100)
+    first[0xB0:0xB2] = (200).to_bytes(2, "little")  # min_efuse_blk_rev_full
+    assert code(in_every_slot(scene(), mapped_app("esp32c3", bytes(first))).boot()) == "idf.app.efuse_block"
+
+
+@pytest.mark.parametrize(
+    ("chip", "bits", "options", "load_addr", "second", "boots"),
+    [
+        ("esp32c3", 16, {}, 0x20, 0x1_0128, True),
+        ("esp32c3", 16, {}, 0x24, None, False),
+        ("esp32c3", 16, {}, 0x20, 0x1_0130, False),
+        ("esp32c3", 13, {}, 0x2020, None, False),  # its pages have one size, whatever the description says
+        ("esp32c6", 13, {}, 0x2020, 0x4128, True),
+        ("esp32c6", 15, {}, 0x2020, None, False),
+        ("esp32c6", 0, {}, 0x4020, None, False),  # old applications do not say: as the bootloader was built
+        ("esp32c6", 0, {"CONFIG_MMU_PAGE_SIZE": "0x4000"}, 0x4020, None, True),
+    ],
+)
+def test_mapped_flash_lies_as_it_is_mapped_page_by_page(
+    chip: str, bits: int, options: dict[str, str], load_addr: int, second: int | None, boots: bool
+) -> None:
+    image = mapped_app(chip, AppDesc(mmu_page_size=bits).pack(), load_addr=load_addr, second=second)
+    report = in_every_slot(scene(options, chip=chip), image).boot()
+    assert report.booted is boots
+    if not boots:
+        assert code(report) == "idf.app.place"
+        assert "doesn't match data 0x" in said(report)
+        assert f"Segment {0 if second is None else 1} load address" in said(report)
+    elif bits in (0, 13):
+        mismatch = "MMU page size mismatch, configured: 0x10000, found: 0x2000"
+        assert (mismatch in said(report)) is (bits == 13)
 
 
 def test_without_a_factory_application_bad_otadata_tries_all() -> None:

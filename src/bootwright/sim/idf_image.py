@@ -10,10 +10,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from bootwright.chips.memory import image_target
 from bootwright.errors import FormatError
 from bootwright.finding import Verdict, passed
 from bootwright.flash import Area
-from bootwright.formats.esp_image import AppDesc, EspImage, EspImageHeader, segments_checksum
+from bootwright.formats.esp_image import (
+    AppDesc,
+    EspImage,
+    EspImageHeader,
+    Segment,
+    SegmentHeader,
+    segments_checksum,
+)
 from bootwright.formats.esp_secure_boot import SECTOR_SIZE
 from bootwright.formats.esp_secure_boot_v1 import SignatureV1, verify_v1
 from bootwright.formats.esp_signature_block import BlockVersion
@@ -30,6 +38,8 @@ _BOTH_CURVES = 2
 _P256_LOCKED = 3
 
 PARTITION_TABLE_OFFSET = 0x10000  #: CONFIG_PARTITION_TABLE_OFFSET of the port's sdkconfig.h: it bounds the bootloader
+_MMU_PAGE = 0x1_0000  #: CONFIG_MMU_PAGE_SIZE of most builds
+_MMU_PAGE_BITS = range(13, 19)  #: MMU_PAGE_SIZE_MIN to MMU_PAGE_SIZE_MAX, as powers of two
 LONGEST_BOOTLOADER = 0x4_0000  #: more than any
 
 
@@ -118,11 +128,7 @@ def _verify(run: Run, asked: _Asked) -> Steps[VerifiedImage]:
     most = LONGEST_BOOTLOADER if asked.is_bootloader else asked.area.size
     data = _read(run, address, most)
     image = _parse(run, asked, data)
-    for index, segment in enumerate(image.segments):
-        size = f"size={len(segment.data):05x}h ({len(segment.data):6d})"
-        run.say("INF", f"[esp_image] segment {index}: vaddr={segment.load_addr:08x} {size} ")
-    if not asked.is_bootloader and image.app_desc is not None:
-        _check_efuse_block(run, asked, image.app_desc)
+    _check_segments(run, asked, image)
     computed = segments_checksum(image.segments)
     if image.checksum != computed:
         run.say("ERR", f"[esp_image] Checksum failed. Calculated {computed:#x} read {image.checksum:#x}")
@@ -133,6 +139,51 @@ def _verify(run: Run, asked: _Asked) -> Steps[VerifiedImage]:
         raise _invalid(asked, "size", f"{whole:#x} bytes with what belongs to it do not fit the {asked.area.size:#x}")
     length = yield from _verify_content(run, asked, image, data)
     return VerifiedImage(address, length, None if asked.is_bootloader else image.app_desc)
+
+
+def _check_segments(run: Run, asked: _Asked, image: EspImage) -> None:
+    """`verify_segment_header`: an application begins with its description, and flash can be mapped by whole pages."""
+    at, page = asked.area.address + EspImageHeader.size(), 0
+    for index, segment in enumerate(image.segments):
+        at += SegmentHeader.size()
+        if not asked.is_bootloader:  # all of a bootloader is in RAM
+            page = page or _described_page(run, asked, segment)
+            _check_mapping(run, asked, index, segment, at, page)
+        size = f"size={len(segment.data):05x}h ({len(segment.data):6d})"
+        run.say("INF", f"[esp_image] segment {index}: vaddr={segment.load_addr:08x} {size} ")
+        if index == 0 and not asked.is_bootloader:
+            _check_efuse_block(run, asked, AppDesc.parse(segment.data[: AppDesc.size()]))
+        at += len(segment.data)
+
+
+def _check_mapping(run: Run, asked: _Asked, index: int, segment: Segment, at: int, page: int) -> None:
+    """What is mapped, and not loaded, lies in flash as it does in memory, as far as a page goes."""
+    mapped = any(segment.load_addr in flash for flash in image_target(run.board.chip.name).flash)
+    if mapped and (segment.load_addr - at) % page:
+        because = f"Segment {index} load address {segment.load_addr:#010x}, doesn't match data {at:#010x}"
+        run.say("ERR", f"[esp_image] {because}")
+        raise _invalid(asked, "place", f"{because}: flash is mapped in pages of {page:#x}")
+
+
+def _described_page(run: Run, asked: _Asked, segment: Segment) -> int:
+    """The size of a page of mapped flash: as the description says, where chips let it be chosen, or as it was built."""
+    built = run.conf.integer("CONFIG_MMU_PAGE_SIZE", _MMU_PAGE) or _MMU_PAGE
+    if len(segment.data) < AppDesc.size():
+        found = f"{len(segment.data):#x}"
+        run.say("ERR", f"[esp_image] Segment 0: length {found} is too short for app description")
+        raise _invalid(
+            asked, "description", f"its first segment has {found} bytes, its description {AppDesc.size():#x}"
+        )
+    if len(image_target(run.board.chip.name).mmu_page_sizes) == 1:
+        return built
+    desc = AppDesc.parse(segment.data[: AppDesc.size()])
+    if desc.magic_word != AppDesc.MAGIC:
+        run.say("ERR", "[esp_image] Failed to fetch app description header!")
+        raise _invalid(asked, "description", "its first segment does not begin with the description of an application")
+    page = 1 << desc.mmu_page_size if desc.mmu_page_size in _MMU_PAGE_BITS else built
+    if page != built:
+        run.say("INF", f"[esp_image] MMU page size mismatch, configured: {built:#x}, found: {page:#x}")
+    return page
 
 
 def _check_efuse_block(run: Run, asked: _Asked, desc: AppDesc) -> None:
