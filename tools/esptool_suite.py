@@ -6,7 +6,8 @@
 CHECKOUT is a clone of espressif/esptool; PYTHON has esptool and its test dependencies installed (`pip install
 CHECKOUT[dev]`), by default the Python that runs this. esptool is GPL: its tests are run where they lie, as processes.
 
-`test_esptool.py` runs on a pty; the tests that reset the chip through DTR and RTS run on an RFC 2217 port.
+`test_esptool.py` runs on a pty; the tests that reset the chip through DTR and RTS run on an RFC 2217 port, those for a
+flash of 32 MB on a chip that has one. `test_esptool_sdm.py` runs on a chip in secure download mode.
 `test_espefuse.py` runs in its mode for FPGA boards, in which a second port erases the eFuses: a plugin turns that
 second port into `bootwright chip renew`.
 """
@@ -31,12 +32,16 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 #: Tests that open the port through its reset lines: a pty has none.
 ON_LINES = "TestStubReuse or TestReset or custom_reset_sequence or open_port_attempts"
+#: Tests that need a flash of 32 MB.
+ON_LARGE = "32M"
+#: Chips on which esptool reaches flash beyond 16 MB.
+LARGE_FLASH = ("esp32s3", "esp32p4", "esp32c5", "esp32c61")
 #: Tests of what no model without a processor can do, and why.
 SILICON = {
     "test_load_ram": "runs code in RAM",
     "test_load_ram_hex": "runs code in RAM",
-    "test_auto_detect_virtual_port": "bridges the lines of a terminal driver, which no pty has",
-    "test_highspeed_flash_virtual_port": "bridges the lines of a terminal driver, which no pty has",
+    "test_auto_detect_virtual_port": "sets both lines by an ioctl of terminal drivers: no pty or RFC 2217 port has it",
+    "test_highspeed_flash_virtual_port": "as test_auto_detect_virtual_port",
     "test_multy_burn_cmds_produce_token": "expects the revision that espefuse's own emulator states",
     "test_postpone_efuses": "asks a chip for its eFuses that has just closed its download mode",
     "test_public_api_summary_json_to_file": "needs espefuse's own emulator, which the suite makes only without a port",
@@ -92,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--chips", default="esp32,esp32c3,esp32s3")
-    parser.add_argument("--suites", default="esptool,espefuse")
+    parser.add_argument("--suites", default="esptool,esptool_sdm,espefuse")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--jobs", type=int, default=1, help="suites at a time")
@@ -124,16 +129,34 @@ def run_esptool(tests: Path, chip: str, python: str, reports: Path) -> list[Resu
     suite = "test_esptool.py"
     with chip_on(chip, "--pty", strap="download") as (port, _):
         report = reports / f"{chip}-esptool-pty.xml"
-        results = run_pytest(tests, python, suite, chip, port, "-k", f"not ({ON_LINES})", report=report)
+        elsewhere = f"{ON_LINES} or {ON_LARGE}" if chip in LARGE_FLASH else ON_LINES
+        results = run_pytest(tests, python, suite, chip, port, "-k", f"not ({elsewhere})", report=report)
     with chip_on(chip, "--rfc2217=0", strap="normal") as (port, _):
         report = reports / f"{chip}-esptool-lines.xml"
         results += run_pytest(tests, python, suite, chip, port, "-k", ON_LINES, report=report)
-    return results
+    return results + run_large(tests, chip, python, reports) if chip in LARGE_FLASH else results
+
+
+def run_large(tests: Path, chip: str, python: str, reports: Path) -> list[Result]:
+    """The tests of `test_esptool.py` that a flash of 4 MB skips."""
+    with chip_on(chip, "--pty", strap="download", flash="32MB") as (port, _):
+        report = reports / f"{chip}-esptool-large.xml"
+        environment = {"ESPTOOL_TEST_FLASH_SIZE": "32"}
+        words = ("test_esptool.py", chip, port, "-k", ON_LARGE)
+        return run_pytest(tests, python, *words, report=report, environment=environment)
+
+
+def run_esptool_sdm(tests: Path, chip: str, python: str, reports: Path) -> list[Result]:
+    """`test_esptool_sdm.py`; the ESP32 has no such mode, and the suite skips it."""
+    burned = () if chip == "esp32" else ("ENABLE_SECURITY_DOWNLOAD",)
+    with chip_on(chip, "--pty", strap="download", burned=burned) as (port, _):
+        report = reports / f"{chip}-esptool_sdm.xml"
+        return run_pytest(tests, python, "test_esptool_sdm.py", chip, port, report=report)
 
 
 def run_espefuse(tests: Path, chip: str, python: str, reports: Path) -> list[Result]:
-    """`test_espefuse.py`, in its mode for boards: FPGAs without a factory's eFuses, the ESP32 at least v3.0."""
-    blank = "" if chip == "esp32" else " --unprogrammed"
+    """`test_espefuse.py`, in its mode for boards: FPGAs without a factory's eFuses; ESP32 and P4 at least v3.0."""
+    blank = "" if chip in ("esp32", "esp32p4") else " --unprogrammed"
     with chip_on(chip, "--pty", strap="download") as (port, directory), tempfile.TemporaryDirectory() as plugins:
         Path(plugins, "renewing.py").write_text(PLUGIN)
         environment = {
@@ -145,20 +168,31 @@ def run_espefuse(tests: Path, chip: str, python: str, reports: Path) -> list[Res
         return run_pytest(tests, python, "test_espefuse.py", chip, port, *extra, report=report, environment=environment)
 
 
-SUITES = {"esptool": run_esptool, "espefuse": run_espefuse}
+SUITES = {"esptool": run_esptool, "esptool_sdm": run_esptool_sdm, "espefuse": run_espefuse}
 
 
 @contextmanager
-def chip_on(model: str, option: str, *, strap: str) -> Iterator[tuple[str, str]]:
-    """A new chip on a port; gives the port and the directory of its file."""
+def chip_on(
+    model: str, option: str, *, strap: str, flash: str = "4MB", burned: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """A new chip on a port, with these eFuses set; gives the port and the directory of its file."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    bootwright = [sys.executable, "-m", "bootwright", "chip"]
+    bootwright = [sys.executable, "-m", "bootwright"]
+    insisting = ["--yes", "--allow", "closed-early", "--allow", "brick"]
     with tempfile.TemporaryDirectory() as directory:
         quiet = {"check": True, "env": environment, "cwd": directory, "stdout": subprocess.DEVNULL}
-        subprocess.run([*bootwright, "new", model, "--flash", "4MB", "chip"], **quiet)  # type: ignore[call-overload] # a dict of options
-        subprocess.run([*bootwright, "strap", "chip", strap], **quiet)  # type: ignore[call-overload] # as above
+        for words in (
+            ["chip", "new", model, "--flash", flash, "chip"],
+            ["chip", "strap", "chip", strap],
+            *(["efuse", "burn-efuse", "chip.chip", field, "1", *insisting] for field in burned),
+        ):
+            subprocess.run([*bootwright, *words], **quiet)  # type: ignore[call-overload] # a dict of options
         with subprocess.Popen(
-            [*bootwright, "serve", "chip", option], env=environment, cwd=directory, stdout=subprocess.PIPE, text=True
+            [*bootwright, "chip", "serve", "chip", option],
+            env=environment,
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as server:
             try:
                 line = server.stdout.readline() if server.stdout else ""
