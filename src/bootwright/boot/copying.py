@@ -29,10 +29,12 @@ def copy_region(
             yield Write(base + at, read(start + at, min(COPY_BUFFER, size - at)), why)
         return True
     for at in range(0, size, COPY_BUFFER):
-        data = esp.read(source_area, offset + at, min(COPY_BUFFER, size - at))
-        if data is None:
-            return False
-        ops = esp.write(target_area, to + at, data if recode is None else recode(data, to - up + at), why)
+        length = min(COPY_BUFFER, size - at)
+        if recode is None:
+            ops = esp.copy(source_area, offset + at, target_area, to + at, length, why)
+        else:
+            data = esp.read(source_area, offset + at, length)
+            ops = None if data is None else esp.write(target_area, to + at, recode(data, to - up + at), why)
         if ops is None:
             return False
         yield from ops

@@ -7,12 +7,12 @@ Source: boot/espressif/port/esp_mcuboot.c (MCUboot 2d4bacc3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from bootwright.boot.config import BootConfig
 from bootwright.boot.header import U32
-from bootwright.boot.probe import Probe
+from bootwright.boot.probe import Part, Probe
 from bootwright.errors import SiliconError
 from bootwright.flash import Area, Erase, Flash, FlashOp, Write
 
@@ -57,18 +57,36 @@ class EspressifFlash:
         except SiliconError:
             return None
 
-    def write(self, area: Area, offset: int, data: bytes, why: str) -> tuple[FlashOp, ...] | None:
+    def write(self, area: Area, offset: int, data: bytes, why: str) -> Iterable[FlashOp] | None:
         """flash_area_write: the raw operations, or None where it refuses."""
-        end = (offset + len(data)) & U32
-        if end > area.size:
-            self._probe.log("ERR", f"flash_area_write: Out of Bounds ({end:#x} vs {area.size:#x})")
+        if not self._can_write(area, offset, len(data)):
             return None
         address = (area.address + offset) & U32
         if self._encrypted:
-            return self._rewrite(address, data, why)
+            return self._rewrite(address, data, why, source=None)
         if not (address | len(data)) & 3:
             return (Write(address, data, why),)
         return self._write_around(address, data, why, align=4)
+
+    def copy(self, source: Area, offset: int, target: Area, to: int, length: int, why: str) -> Iterable[FlashOp] | None:
+        """flash_area_read and flash_area_write of what was read, at which nobody looks; None where either refuses."""
+        address = (source.address + offset) & U32
+        if not self._encrypted or (offset + length) & U32 > source.size or address + length > U32:
+            data = self.read(source, offset, length)
+            return None if data is None else self.write(target, to, data, why)
+        try:
+            data = self._probe.carry(self.flash, address, length)
+        except SiliconError:
+            return None
+        if not self._can_write(target, to, length):
+            return None
+        return self._rewrite((target.address + to) & U32, data, why, source=address)
+
+    def _can_write(self, area: Area, offset: int, length: int) -> bool:
+        end = (offset + length) & U32
+        if end > area.size:
+            self._probe.log("ERR", f"flash_area_write: Out of Bounds ({end:#x} vs {area.size:#x})")
+        return end <= area.size
 
     def erase(self, area: Area, offset: int, length: int, why: str) -> tuple[FlashOp, ...]:
         """flash_area_erase: it checks no bounds."""
@@ -82,24 +100,32 @@ class EspressifFlash:
         pieces = range(address, address + length, ERASE_BUFFER)
         return ops + tuple(Write(at, _ERASED_PIECE, why, encrypted=True) for at in pieces)
 
-    def _rewrite(self, address: int, data: bytes, why: str) -> tuple[FlashOp, ...]:
-        """Encryption active: each touched sector is read, erased and written back with the new bytes in it."""
+    def _rewrite(self, address: int, data: bytes, why: str, *, source: int | None) -> Iterator[FlashOp]:
+        """Encryption active: each touched sector is read, erased and written back with the new bytes in it.
+
+        `source` is where `data` was read, if it was and nobody looked at it.
+        """
         self._probe.hold(b"")
         if not (address | len(data)) % FLASH_SECTOR_SIZE:
             self._probe.hold(data)
-            return Erase(address, len(data), why), Write(address, data, why, encrypted=True)
-        ops: list[FlashOp] = []
+            yield Erase(address, len(data), why)
+            yield Write(address, data, why, encrypted=True)
+            return
         at = 0
         while at < len(data):
             inside = (address + at) % FLASH_SECTOR_SIZE
             sector = address + at - inside
             piece = data[at : at + FLASH_SECTOR_SIZE - inside]
-            old = self.flash.read(sector, FLASH_SECTOR_SIZE)
-            new = old[:inside] + piece + old[inside + len(piece) :]
-            self._probe.hold(new)
-            ops += (Erase(sector, FLASH_SECTOR_SIZE, why), Write(sector, new, why, encrypted=True))
+            end = inside + len(piece)
+            old = self._probe.carry(self.flash, sector, FLASH_SECTOR_SIZE)
+            parts: tuple[Part, ...] = Part(0, inside, sector), Part(end, FLASH_SECTOR_SIZE - end, sector + end)
+            if source is not None:
+                parts += (Part(inside, len(piece), source + at),)
+            new = old[:inside] + piece + old[end:]
+            self._probe.hold_sector(sector, new, parts)
+            yield Erase(sector, FLASH_SECTOR_SIZE, why)
+            yield Write(sector, new, why, encrypted=True)
             at += len(piece)
-        return tuple(ops)
 
     def _write_around(self, address: int, data: bytes, why: str, *, align: int) -> tuple[FlashOp, ...]:
         """Unaligned: write whole units with the flash's own bytes around; the tail is rounded up from the length."""

@@ -14,14 +14,17 @@ they agree again on what is live there: the states are bisimilar, whatever else 
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bootwright.boot.outcome import Booted
-from bootwright.boot.runs import Merge, Run, Runs, State
-from bootwright.boot.sectors import PAGE
+from bootwright.boot.runs import NOTHING, Merge, Need, Run, Runs, bits_of, final
+from bootwright.flash import Erase
 
 #: (run, number of the operation) → fingerprints of what a cut inside that operation leaves behind
 Torn = Mapping[tuple[int, int], Sequence[int]]
+#: fingerprint of a state that a boot ends in → what it is gone on from in another state than that: the fingerprint, and
+#: the sectors in which the two differ, as a mask
+Ends = Mapping[int, Sequence[tuple[int, int]]]
 
 
 def joins_hold(runs: Runs, torn: Torn) -> bool:
@@ -29,100 +32,119 @@ def joins_hold(runs: Runs, torn: Torn) -> bool:
     return not wrongly_dropped(runs, torn)
 
 
-def wrongly_dropped(runs: Runs, torn: Torn, ends: Container[int] | None = None) -> int:
+def wrongly_dropped(runs: Runs, torn: Torn, ends: Ends | None = None) -> int:
     """The sectors, as a mask, that some join did not compare although they are live there; 0 if all were right.
 
-    `ends` are the fingerprints of the states in which something else begins: all of them is live. Without it, that is
-    so wherever an image runs.
+    Without `ends` all of the flash is live wherever an image runs.
     """
-    everything = 0
-    for bits in runs.probe.of_sector:
-        everything |= bits
-    all_runs = list(runs.runs)[::-1]
-    heads: dict[int, int] = {run.start.fingerprint: 0 for run in all_runs}
-    asked: dict[tuple[int, int], int] = {
-        (id(run.joined[0]), run.joined[1]): 0 for run in all_runs if run.joined is not None
-    }
+    flow = _Backwards(runs, torn, ends)
+    flow.settle()
+    wrong = 0
     for merge in runs.merges.values():
-        asked.setdefault((id(merge.run), merge.at), 0)
-    changed = True
-    while changed:
+        wrong |= flow.wrong(merge)
+    return wrong
+
+
+class _Backwards:
+    """What is live, at the beginning of every boot and wherever something was joined."""
+
+    def __init__(self, runs: Runs, torn: Torn, ends: Ends | None) -> None:
+        self._runs = runs
+        self._torn = torn
+        self._ends = ends
+        self._all = list(runs.runs)[::-1]
+        self._heads = {run.start.fingerprint: 0 for run in self._all}
+        joined = [run.joined for run in self._all if run.joined is not None]
+        self._asked = {(id(run), at): NOTHING for run, at in joined}
+        self._asked |= dict.fromkeys(runs.merges, NOTHING)
+
+    def settle(self) -> None:
+        """Go through all boots backwards until nothing changes."""
+        changed = True
+        while changed:
+            changed = False
+            for run in self._all:
+                changed |= self._through_brief(run) if run.brief is not None else self._through(run)
+
+    def wrong(self, merge: Merge) -> int:
+        """The dropped sectors of which something live differs."""
+        runs, live = self._runs, self._asked[id(merge.run), merge.at].flash
+        whole = len(runs.probe.of_sector)
+        here = merge.run.states[merge.at - 1] if merge.at else merge.run.start
+        wrong = 0
+        for sector in bits_of(merge.dropped):
+            facts = live & runs.probe.of_sector[sector]
+            if not facts:
+                continue
+            mine = here.number(sector)
+            for number in {other.number(sector) for other in merge.others} - {mine}:
+                if facts >> sector & 1 or self._differs(facts >> whole, mine, number):
+                    wrong |= 1 << sector
+        return wrong
+
+    def _differs(self, facts: int, first: int, second: int) -> bool:
+        """Whether two contents differ in one of some facts."""
+        value, flash = self._runs.probe.value, self._runs.flash
+        return any(value(fact, flash, first) != value(fact, flash, second) for fact in bits_of(facts))
+
+    def _behind(self, run: Run) -> Need:
+        """What is live at the end of a boot."""
+        if run.joined is not None:
+            return self._asked[id(run.joined[0]), run.joined[1]]
+        outcome, last = final(run)
+        if not isinstance(outcome, Booted):
+            return NOTHING
+        if self._ends is None:
+            return Need((1 << len(self._runs.probe.of_sector) + len(self._runs.probe.facts)) - 1, 0)
+        end = last.fingerprint
+        live = self._heads.get(end, 0)
+        for state, changed in self._ends.get(end, ()):
+            live |= self._mixed(self._heads.get(state, 0), changed) | changed
+        return Need(live, 0)
+
+    def _mixed(self, live: int, sectors: int) -> int:
+        """Of sectors of which only a part will be as it is now, all or nothing is live."""
+        for sector in bits_of(sectors):
+            if live & self._runs.probe.of_sector[sector]:
+                live |= 1 << sector
+        return live
+
+    def _through_brief(self, run: Run) -> bool:
+        live = self._runs.before_all(run.brief or [], self._behind(run)).flash
+        return self._raise(run.start.fingerprint, live)
+
+    def _through(self, run: Run) -> bool:
+        """Go through one boot backwards; whether anything became live that was not."""
         changed = False
-        for run in all_runs:
-            changed |= _pass(runs, run, heads, asked, torn, everything if _matters(run, ends) else 0)
-    wrong = 0
-    for merge in runs.merges.values():
-        wrong |= _wrong(runs, merge, asked[id(merge.run), merge.at])
-    return wrong
+        runs, heads, asked, torn = self._runs, self._heads, self._asked, self._torn
+        need = self._behind(run)
+        for at in range(len(run.ops), -1, -1):
+            if at < len(run.ops):
+                need = runs.before(run, at, need)
+            live = need.flash | run.reads[at]
+            for fingerprint in torn.get((id(run), at), ()):
+                need = self._torn_into(run, at, heads.get(fingerprint, 0), need)
+            live |= need.flash
+            if at:
+                live |= heads.get(run.states[at - 1].fingerprint, 0)
+            need = Need(live, need.ram)
+            key = (id(run), at)
+            if asked.get(key, need) != need:
+                asked[key] = need
+                changed = True
+        return self._raise(run.start.fingerprint, need.flash) or changed
 
+    def _torn_into(self, run: Run, at: int, live: int, need: Need) -> Need:
+        """What a boot looks at that finds an operation half done: a part as it was, a part as it should be."""
+        op, size = run.ops[at], self._runs.flash.sector_size
+        length = op.length if isinstance(op, Erase) else len(op.data)
+        first, last = op.address // size, (op.address + length - 1) // size
+        touched = (1 << last + 1) - (1 << first)
+        live = self._mixed(live, touched)
+        return Need(need.flash | live, need.ram | live & touched if at - 1 in run.flows else need.ram)
 
-def _matters(run: Run, ends: Container[int] | None) -> bool:
-    """Whether the state that a boot ends in is gone on from."""
-    if not isinstance(run.outcome, Booted):
-        return False
-    return ends is None or (run.states[-1] if run.states else run.start).fingerprint in ends
-
-
-def _wrong(runs: Runs, merge: Merge, live: int) -> int:
-    """The dropped sectors of which something live differs."""
-    whole = len(runs.probe.of_sector)
-    here = merge.run.states[merge.at - 1] if merge.at else merge.run.start
-    wrong = 0
-    for sector in _bits(merge.dropped):
-        facts = live & runs.probe.of_sector[sector]
-        if not facts:
-            continue
-        mine = _number(here, sector)
-        for number in {_number(other, sector) for other in merge.others} - {mine}:
-            if facts >> sector & 1 or _differs(runs, facts >> whole, mine, number):
-                wrong |= 1 << sector
-    return wrong
-
-
-def _differs(runs: Runs, facts: int, first: int, second: int) -> bool:
-    """Whether two contents differ in one of some facts."""
-    value, flash = runs.probe.value, runs.flash
-    return any(value(fact, flash, first) != value(fact, flash, second) for fact in _bits(facts))
-
-
-def _bits(mask: int) -> list[int]:
-    found = []
-    while mask:
-        found.append((mask & -mask).bit_length() - 1)
-        mask &= mask - 1
-    return found
-
-
-def _number(state: State, sector: int) -> int:
-    return state.pages[sector // PAGE][sector % PAGE]
-
-
-def _pass(
-    runs: Runs, run: Run, heads: dict[int, int], asked: dict[tuple[int, int], int], torn: Torn, at_end: int
-) -> bool:
-    """Go through one boot backwards; whether anything became live that was not."""
-    changed = False
-    total = len(run.ops)
-    live = at_end if run.joined is None else asked[id(run.joined[0]), run.joined[1]]
-    if run.brief is not None:
-        return _raise(heads, run.start.fingerprint, live & ~run.brief.erases | run.brief.reads)
-    for at in range(total, -1, -1):
-        if at < total:
-            live &= ~runs.erased_by(run.ops[at])
-        live |= run.reads[at]
-        for fingerprint in torn.get((id(run), at), ()):
-            live |= heads.get(fingerprint, 0)
-        if at:
-            live |= heads.get(run.states[at - 1].fingerprint, 0)
-        key = (id(run), at)
-        if asked.get(key, live) != live:
-            asked[key] = live
-            changed = True
-    return _raise(heads, run.start.fingerprint, live) or changed
-
-
-def _raise(heads: dict[int, int], start: int, live: int) -> bool:
-    """Note what is live at the beginning of a boot; whether that is more than was known."""
-    before = heads[start]
-    heads[start] = live | before
-    return live | before != before
+    def _raise(self, start: int, live: int) -> bool:
+        """Note what is live at the beginning of a boot; whether that is more than was known."""
+        before = self._heads[start]
+        self._heads[start] = live | before
+        return live | before != before

@@ -178,7 +178,7 @@ def _prepare(loader: Loader, status: Status) -> Program[None]:
         return
     _reset(loader, status)
     if mode.swaps:
-        _read_status(loader, status)
+        read_status(loader, status)
         if not read_headers(loader, status, require_all=not status.is_reset):
             probe.log("WRN", f"Failed reading image headers; Image={loader.image}")
             loader.swap_type = SwapType.NONE
@@ -206,7 +206,7 @@ def _reset(loader: Loader, status: Status) -> None:
     status.swap_size, status.source, status.stored_keys = fresh.swap_size, fresh.source, fresh.stored_keys
 
 
-def _read_status(loader: Loader, status: Status) -> None:
+def read_status(loader: Loader, status: Status) -> None:
     """swap_read_status."""
     swap = SWAPS[loader.config.mode]
     status.source = swap.status_source(loader)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from bootwright.finding import Finding
 from bootwright.flash import Flash
 
 T = TypeVar("T")
+
+
+class Part(NamedTuple):
+    """Bytes of a sector that is written anew, and where in the flash they were read."""
+
+    inside: int  #: offset in the sector
+    length: int
+    source: int  #: address
 
 
 class Probe(Protocol):
@@ -42,8 +50,16 @@ class Probe(Protocol):
         """From here on the boot depends on nothing in RAM but `key`."""
         ...
 
+    def carry(self, flash: Flash, address: int, length: int) -> bytes:
+        """Bytes that are written somewhere by the operations after the next `hold`, and that nobody looks at."""
+        ...
+
     def hold(self, data: bytes) -> None:
         """The next operations carry bytes that the flash does not hold at the moment."""
+        ...
+
+    def hold_sector(self, address: int, data: bytes, parts: tuple[Part, ...]) -> None:
+        """As `hold`: the next two operations erase this sector and write `data`, all but the `parts` of it new."""
         ...
 
     def sha256(self, flash: Flash, address: int, length: int) -> bytes:
@@ -72,7 +88,14 @@ class Unwatched:
     def mark(self, key: Hashable) -> None:
         """Drop the mark."""
 
+    def carry(self, flash: Flash, address: int, length: int) -> bytes:
+        """Read."""
+        return flash.read(address, length)
+
     def hold(self, data: bytes) -> None:
+        """Drop the note."""
+
+    def hold_sector(self, address: int, data: bytes, parts: tuple[Part, ...]) -> None:
         """Drop the note."""
 
     def sha256(self, flash: Flash, address: int, length: int) -> bytes:

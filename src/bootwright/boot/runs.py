@@ -8,29 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from bootwright.boot.config import BootConfig
 from bootwright.boot.layout import layout_of
 from bootwright.boot.loader import boot_go, look_around
 from bootwright.boot.outcome import Booted, BootOutcome, Panic
-from bootwright.boot.probe import Unwatched
+from bootwright.boot.run_probe import Flow, RunProbe
 from bootwright.boot.sectors import PAGE, Pages, Sectors
 from bootwright.errors import SiliconError
 from bootwright.finding import failed
-from bootwright.flash import SECTOR_SIZE, Erase, Flash, FlashOp, Program
+from bootwright.flash import Erase, FlashOp, Program
 
 Position = tuple[int, int, int, int]  #: fingerprint, and a point of the program
 Point = tuple[int, int, int]  #: mark, operations since, bytes held
 
 _DEEP = 100_000  #: joins in a row; more means that a boot runs in a circle
-LONG = 256  #: operations of its own that a boot after which nothing runs may keep
-RECENT = 8  #: sets of doomed sectors that a boot is compared under before it begins
+LONG = 256  #: operations of its own that a boot may keep that is not right
+RECENT = 8  #: groups of sectors that a boot is compared under before it begins
 _POWER_ON: Point = (-2, 0, 0)
 _WHOLE_PAGE = (1 << PAGE) - 1
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -40,15 +40,44 @@ class State:
     pages: Pages
     fingerprint: int
 
-
-class Brief(NamedTuple):
-    """What a boot reads and erases, of one whose operations were not kept."""
-
-    reads: int  #: facts that it reads before it erases their sector
-    erases: int  #: facts that it makes an end of
+    def number(self, sector: int) -> int:
+        """The content of a sector."""
+        return self.pages[sector // PAGE][sector % PAGE]
 
 
-_ELSEWHERE = Brief(0, 0)  #: of a boot that another process did
+class Way(Enum):
+    """What becomes of a boot; those in which all is right are told apart from the others first."""
+
+    RIGHT = auto()
+    ASTRAY = auto()  #: something runs that should, and something else was lost
+    BAD = auto()
+
+
+def runs_at_all(outcome: BootOutcome, _end: State) -> Way:
+    """The plainest judgement."""
+    return Way.RIGHT if isinstance(outcome, Booted) else Way.BAD
+
+
+class Need(NamedTuple):
+    """Facts as masks."""
+
+    flash: int  #: of what the flash holds
+    ram: int  #: of the sector that is being written anew, which only RAM holds
+
+
+NOTHING = Need(0, 0)
+
+
+class Step(NamedTuple):
+    """What counts of some operations of a boot whose operations were not kept."""
+
+    reads: int  #: facts read before
+    first: int  #: sector from which on the operation erases
+    sectors: int
+    flow: Flow | None  #: of a sector that is erased and written again
+
+
+_ELSEWHERE: list[Step] = []  #: of a boot that another process did
 
 
 @dataclass(slots=True)
@@ -62,8 +91,16 @@ class Run:
     outcome: BootOutcome | None = None
     joined: tuple[Run, int] | None = None  #: the run that this one goes on as, and after how many of its operations
     end: tuple[BootOutcome, State] | None = None  #: how the whole boot ends, once `final` was asked
-    doomed: list[int] | None = None  #: sectors that are erased before they are read again, at each position
-    brief: Brief | None = None  #: what is left of a boot whose operations were not kept
+    flows: dict[int, Flow] = field(default_factory=dict)  #: operation n and the one after it write a sector anew
+    needs: list[Need] | None = None  #: what the rest of the boot and the next one look at, at each position
+    brief: list[Step] | None = None  #: what is left of a boot whose operations were not kept
+
+
+class Group(NamedTuple):
+    """How two flashes are compared: not at all in some sectors, but for a few facts."""
+
+    dropped: int  #: sectors, as a mask
+    facts: tuple[int, ...]  #: of them: what is to be copied to where it counts
 
 
 @dataclass(slots=True)
@@ -76,85 +113,12 @@ class Merge:
     others: list[State]  #: what the joined boots had there
 
 
-class Fact(NamedTuple):
-    """Something that boots look at: what `decode` makes of a few bytes of a sector."""
-
-    sector: int
-    inside: int
-    length: int
-    decode: Callable[[bytes], Hashable]
-
-
-class RunProbe(Unwatched):
-    """Follows a boot for `Runs`, and notes what it looks at."""
-
-    __slots__ = ("_marks", "_names", "_values", "facts", "held", "observed", "of_sector", "point", "since", "trail")
-
-    def __init__(self, marks: dict[Hashable, int], sectors: int) -> None:
-        self._marks = marks
-        self._names: dict[tuple[str, int, int], int] = {}
-        self._values: dict[tuple[int, int], Any] = {}
-        self.facts: list[Fact] = []  #: fact n is bit `sectors + n` of a mask; the bits below are whole sectors
-        self.of_sector = [1 << index for index in range(sectors)]  #: all bits of a sector
-        self.trail: list[tuple[int, Hashable]] | None = None  #: what was observed, for whoever asks
-        self.reset()
-
-    def reset(self) -> None:
-        """A new boot begins."""
-        self.point, self.since, self.held, self.observed = -1, 0, 0, 0
-
-    def mark(self, key: Hashable) -> None:
-        """Begin a new stretch of the program."""
-        self.point = self._marks.setdefault(key, len(self._marks))
-        self.since = 0
-        self.held = 0
-
-    def hold(self, data: bytes) -> None:
-        """Bytes in RAM tell two stretches apart."""
-        self.held = hash(data) if data else 0
-
-    def sha256(self, flash: Flash, address: int, length: int) -> bytes:
-        """Digests are kept by content."""
-        return flash.sha256(address, length) if isinstance(flash, Sectors) else super().sha256(flash, address, length)
-
-    def observe(self, flash: Flash, address: int, length: int, what: str, decode: Callable[[bytes], T]) -> T:
-        """Note the fact, not the bytes; decode each content once."""
-        size = flash.sector_size
-        index, inside = divmod(address, size)
-        if not isinstance(flash, Sectors) or inside + length > size or not 0 <= index < len(self.of_sector):
-            return decode(flash.read(address, length))
-        name = (what, address, length)
-        fact = self._names.get(name)
-        if fact is None:
-            fact = self._names[name] = len(self.facts)
-            self.facts.append(Fact(index, inside, length, decode))
-            self.of_sector[index] |= 1 << len(self.of_sector) + fact
-        self.observed |= 1 << len(self.of_sector) + fact
-        number = flash.number(index)
-        key = (fact, number)
-        value: T
-        if key in self._values:
-            value = self._values[key]
-        else:
-            value = self._values[key] = decode(flash.contents.blobs[number][inside : inside + length])
-        if self.trail is not None:
-            self.trail.append((fact, value))
-        return value
-
-    def value(self, fact: int, flash: Sectors, number: int) -> Hashable:
-        """What a content makes of a fact."""
-        key = (fact, number)
-        if key not in self._values:
-            _, inside, length, decode = self.facts[fact]
-            self._values[key] = decode(flash.contents.blobs[number][inside : inside + length])
-        found: Hashable = self._values[key]
-        return found
-
-
 class Runs:
     """All boots of one build over one flash, each distinct stretch run once."""
 
     __slots__ = (
+        "_all",
+        "_groups",
         "_looks",
         "_marks",
         "_parts",
@@ -164,20 +128,29 @@ class Runs:
         "_watched",
         "config",
         "flash",
+        "judge",
         "kept",
+        "longest",
         "merges",
         "probe",
         "reduced",
+        "spare",
     )
 
     def __init__(self, config: BootConfig, flash: Sectors, *, reduced: bool = False, kept: int = 0) -> None:
         self.config = config
         self.flash = flash
-        self.reduced = reduced  #: join boots that differ only in sectors that are about to be erased
-        self.kept = kept  #: sectors, as a mask, that are compared even where they are about to be erased
+        self.reduced = reduced  #: join boots that differ only in what nothing depends on
+        self.kept = kept  #: sectors, as a mask, that are compared all the same
+        #: a boot that went astray is joined only where all is equal; long ones that are not right keep no notes
+        self.judge: Callable[[BootOutcome, State], Way] = runs_at_all
+        self.spare = 0  #: sectors, as a mask, that the judgement looks at where a boot ends
+        self.longest = LONG  #: operations of its own that a boot keeps before it is known how it ends
         self.merges: dict[tuple[int, int], Merge] = {}
-        #: who came by a point of the program: by the sectors not compared, and by what was compared
-        self._passed: dict[Point, dict[int, dict[Hashable, tuple[Run, int]]]] = {}
+        #: who came by a point of the program: by what is compared, and by what it was
+        self._passed: dict[Point, dict[Group, dict[Hashable, tuple[Run, int]]]] = {}
+        self._groups: dict[tuple[int, int], Group] = {}
+        self._all = (1 << flash.size // flash.sector_size) - 1
         self._marks: dict[Hashable, int] = {}
         self._positions: dict[Position, tuple[Run, int]] = {}
         self._runs: dict[int, Run] = {}
@@ -209,12 +182,16 @@ class Runs:
         return run
 
     def boot_in_full(self, start: State) -> Run:
-        """As `boot`, with the operations of a long boot that leads nowhere."""
+        """As `boot`, with the operations of a long boot that kept no notes."""
         run = self.boot(start)
         if run.brief is not None:
-            run.brief = run.joined = run.outcome = run.end = None
+            run.brief = run.joined = run.outcome = run.end = run.needs = None
             run.ops = []
-            self._boot(run, keep=True)
+            run.joined = self._alike(start, _POWER_ON, newest=RECENT) if self.reduced else None
+            if run.joined is None:
+                self._boot(run, keep=True)
+            else:
+                run.reads.append(0)
         return run
 
     def boot_root(self, start: State) -> Run:
@@ -223,7 +200,7 @@ class Runs:
         if known is None:
             known = self._runs[start.fingerprint] = Run(start)
             self._boot(known, keep=True)
-        return self.boot_in_full(start) if known.brief is _ELSEWHERE else known
+        return self.boot_in_full(start)
 
     def adopt(self, start: State, outcome: BootOutcome, end: State, stray: FlashOp | None) -> None:
         """Take over how a state boots from another process; whoever needs its operations boots it in full."""
@@ -262,6 +239,8 @@ class Runs:
             reads.append(flash.seen | probe.observed)
             flash.seen = probe.observed = 0
             probe.since += 1
+            if probe.flow is not None:
+                run.flows[len(ops)], probe.flow = probe.flow, None
             ops.append(op)
             states.append(State(tuple(flash.pages), flash.fingerprint))
             position = (flash.fingerprint, probe.point, probe.since, probe.held)
@@ -275,17 +254,17 @@ class Runs:
                 break
             points.append(position[1:])
             passed.append(position)
-            if len(ops) == LONG and not keep:
+            if len(ops) == self.longest and not keep:
                 self._end_quietly(run, program, passed)
                 return
         reads.append(flash.seen | probe.observed)
-        if self.reduced:
+        if self.reduced and self.judge(*final(run)) is not Way.ASTRAY:
             self._remember(run, points)
 
     def _end_quietly(self, run: Run, program: Program[BootOutcome], passed: list[Position]) -> None:
-        """Go on without notes; they are not missed where nothing runs in the end, else the boot begins again."""
+        """Go on without notes; they are missed only where all is right in the end, and there the boot begins again."""
         flash, probe = self.flash, self.probe
-        first, gone = self._reads_first(run)
+        steps = self._steps(run)
         while True:
             try:
                 op = next(program)
@@ -296,10 +275,9 @@ class Runs:
             except SiliconError as error:
                 run.outcome = Panic((failed("mcuboot.flash", "flash", error.message),))
                 break
-            first |= (flash.seen | probe.observed) & ~gone
+            self._step(steps, flash.seen | probe.observed, op, probe.flow)
             flash.seen = probe.observed = 0
-            if isinstance(op, Erase):
-                gone |= self.erased_by(op)
+            probe.flow = None
             probe.since += 1
             if probe.since == 1:
                 point = (probe.point, 1, probe.held)
@@ -310,65 +288,150 @@ class Runs:
                     run.joined = joined
                     program.close()
                     break
-        first |= (flash.seen | probe.observed) & ~gone
+        steps.append(Step(flash.seen | probe.observed, 0, 0, None))
         outcome, last = (run.outcome, self.state()) if run.joined is None else final(run)
-        redo = outcome is None or isinstance(outcome, Booted)
+        redo = outcome is None or self.judge(outcome, last) is Way.RIGHT
         if not redo and outcome is not None:
             run.end = outcome, last
-            run.brief = Brief(first, gone)
+            run.brief = steps
             for position in passed:
                 del self._positions[position]
-        run.ops, run.states, run.reads = [], [], []
+        run.ops, run.states, run.reads, run.flows = [], [], [], {}
         if redo:
             run.joined, run.outcome = None, None
             self._boot(run, keep=True)
 
-    def _reads_first(self, run: Run) -> Brief:
-        """What the operations so far looked at before they erased it, and what they erased."""
-        first = gone = 0
-        for op, read in zip(run.ops, run.reads, strict=True):
-            first |= read & ~gone
-            gone |= self.erased_by(op)
-        return Brief(first, gone)
+    def _steps(self, run: Run) -> list[Step]:
+        """What counts of the operations so far."""
+        steps: list[Step] = []
+        for at, (op, read) in enumerate(zip(run.ops, run.reads, strict=True)):
+            self._step(steps, read, op, run.flows.get(at))
+        return steps
+
+    def _step(self, steps: list[Step], reads: int, op: FlashOp, flow: Flow | None) -> None:
+        size = self.flash.sector_size
+        if isinstance(op, Erase):
+            steps.append(Step(reads, op.address // size, op.length // size, flow))
+        elif reads:
+            steps.append(Step(reads, 0, 0, None))
 
     def erased_by(self, op: FlashOp) -> int:
         """The facts that an erase makes an end of, as a mask; a write ends none."""
         if not isinstance(op, Erase):
             return 0
-        first, count = op.address // self.flash.sector_size, op.length // self.flash.sector_size
+        return self._facts_of(op.address // self.flash.sector_size, op.length // self.flash.sector_size)
+
+    def _facts_of(self, first: int, count: int) -> int:
         mask = 0
         for bits in self.probe.of_sector[first : first + count]:
             mask |= bits
         return mask
 
+    def before(self, run: Run, at: int, after: Need) -> Need:
+        """What is needed before operation `at` of a boot, of what is needed after it; without what it reads."""
+        flow = run.flows.get(at)
+        if flow is not None:
+            kept = after.flash & ~self.probe.of_sector[flow.sector]
+            return Need(kept | self.probe.sources(flow, after.ram), 0)
+        flow = run.flows.get(at - 1)
+        if flow is not None:
+            new = self.probe.of_sector[flow.sector]
+            return Need(after.flash & ~new, after.flash & new)
+        return Need((after.flash | after.ram) & ~self.erased_by(run.ops[at]), 0)
+
+    def before_all(self, steps: list[Step], after: Need) -> Need:
+        """What is needed before a boot whose operations were not kept."""
+        live = after.flash | after.ram
+        for reads, first, count, flow in reversed(steps):
+            gone = self._facts_of(first, count)
+            found = live & ~gone
+            if flow is not None:
+                found |= self.probe.sources(flow, live & gone)
+            live = found | reads
+        return Need(live, 0)
+
     def _alike(self, state: State, point: Point, *, newest: int | None = None) -> tuple[Run, int] | None:
         """An earlier boot at the same point of the program that differs only in sectors erased before they are read."""
-        masks = self._passed.get(point)
-        if masks is None:
+        groups = self._passed.get(point)
+        if groups is None:
             return None
-        for dropped in islice(reversed(masks), newest):
-            earlier = masks[dropped].get(self._without(state, dropped))
+        for group in islice(reversed(groups), newest):
+            earlier = groups[group].get(self._without(state, group))
             if earlier is not None:
                 merge = self.merges.get((id(earlier[0]), earlier[1]))
                 if merge is None:
-                    merge = self.merges[id(earlier[0]), earlier[1]] = Merge(*earlier, dropped, [])
+                    merge = self.merges[id(earlier[0]), earlier[1]] = Merge(*earlier, group.dropped, [])
                 merge.others.append(state)
-                masks[dropped] = masks.pop(dropped)
+                groups[group] = groups.pop(group)
                 return earlier
         return None
 
     def _remember(self, run: Run, points: list[Point]) -> None:
-        """Let later boots join this one where they differ only in doomed sectors."""
-        doomed = doomed_sectors(run, len(self.probe.of_sector))
+        """Let later boots join this one where they differ only in what is not needed any more."""
+        needs = self._needs(run)
         for at, point in enumerate((_POWER_ON, *points)):
-            dropped = doomed[at] & ~self.kept
-            if dropped:
+            group = self._group(needs[at].flash)
+            if group.dropped:
                 state = run.states[at - 1] if at else run.start
-                masks = self._passed.setdefault(point, {})
-                masks.setdefault(dropped, {}).setdefault(self._without(state, dropped), (run, at))
+                groups = self._passed.setdefault(point, {})
+                groups.setdefault(group, {}).setdefault(self._without(state, group), (run, at))
 
-    def _without(self, state: State, dropped: int) -> Hashable:
-        """The fingerprint of all sectors but the dropped ones, and how headers and trailers among those read."""
+    def _group(self, needed: int) -> Group:
+        """What is compared where some facts are needed."""
+        dropped = ~needed & self._all & ~self.kept
+        key = dropped, needed & self.probe.carried
+        group = self._groups.get(key)
+        if group is None:
+            whole = len(self.probe.of_sector)
+            facts = [bit - whole for bit in bits_of(key[1])]
+            own = tuple(fact for fact in facts if dropped >> self.probe.facts[fact].sector & 1)
+            group = self._groups[key] = Group(dropped, own)
+        return group
+
+    def _needs(self, run: Run) -> list[Need]:
+        """At each position of a boot, what the rest of it and the next boot look at; cuts are not thought of."""
+        chain = [run]
+        while chain[-1].needs is None and (joined := chain[-1].joined) is not None and len(chain) < _DEEP:
+            chain.append(joined[0])
+        for piece in reversed(chain):
+            if piece.needs is None:
+                piece.needs = [NOTHING] * (len(piece.ops) + 1)  # for a next boot that comes back here
+                piece.needs = self._needs_of(piece)
+        return run.needs or []
+
+    def _needs_of(self, run: Run) -> list[Need]:
+        need = self._needs_behind(run)
+        if run.brief is not None:
+            return [self.before_all(run.brief, need)]
+        needs = [need] * (len(run.ops) + 1)
+        for at in range(len(run.ops), -1, -1):
+            if at < len(run.ops):
+                need = self.before(run, at, need)
+            if run.reads[at]:
+                need = Need(need.flash | run.reads[at], need.ram)
+            needs[at] = need
+        return needs
+
+    def _needs_behind(self, run: Run) -> Need:
+        """What is needed at the end: what the next boot looks at; nothing comes after one that fails."""
+        if run.joined is not None:
+            needs = run.joined[0].needs
+            return NOTHING if needs is None else needs[run.joined[1]]
+        outcome, end = final(run)
+        if not isinstance(outcome, Booted):
+            return NOTHING
+        following = self.boot(end)
+        return Need(self._needs(following)[0].flash | self.spare, 0)
+
+    def spare_nothing(self) -> None:
+        """From here on no judgement looks at more than what runs."""
+        self.spare = 0
+        for run in self.runs:
+            run.needs = None
+
+    def _without(self, state: State, group: Group) -> Hashable:
+        """The fingerprint of all that is compared: whole sectors, and how headers and trailers in others read."""
+        dropped = group.dropped
         total, pages, parts = state.fingerprint, state.pages, self._parts
         rest, page_at = dropped, 0
         while rest:
@@ -381,9 +444,11 @@ class Runs:
                 total -= part
             rest >>= PAGE
             page_at += 1
+        facts, value, flash = self.probe.facts, self.probe.value, self.flash
+        carried = tuple([value(fact, flash, state.number(facts[fact].sector)) for fact in group.facts])
         if not dropped & self._watched[0]:
-            return total
-        return total, self._look(state)
+            return total, carried
+        return total, carried, self._look(state)
 
     def _weigh(self, page_at: int, some: int, page: tuple[int, ...]) -> int:
         """What some sectors of a page add to a fingerprint."""
@@ -394,7 +459,7 @@ class Runs:
     def _look(self, state: State) -> Hashable:
         """What a boot learns from headers, trailers and status bytes, fact by fact."""
         pages = state.pages
-        key = tuple([pages[index // PAGE][index % PAGE] for index in self._watched[1]])
+        key = tuple([pick(pages[page_at]) for page_at, pick in self._watched[1]])
         known = self._looks.get(key)
         if known is None:
             flash, probe = self.flash, self.probe
@@ -419,8 +484,8 @@ class Runs:
         return self._runs.get(fingerprint)
 
 
-def _watched(config: BootConfig, sector_size: int) -> tuple[int, tuple[int, ...]]:
-    """The sectors with headers and trailers, as a mask and in order."""
+def _watched(config: BootConfig, sector_size: int) -> tuple[int, list[tuple[int, itemgetter[Any]]]]:
+    """The sectors with headers and trailers, as a mask, and what takes them out of each page."""
     layout = layout_of(config)
     places = [place for pair in layout.slots for place in pair]
     if layout.scratch is not None:
@@ -430,33 +495,19 @@ def _watched(config: BootConfig, sector_size: int) -> tuple[int, tuple[int, ...]
         first, last = place.area.address // sector_size, (place.area.end - 1) // sector_size
         status = (place.area.address + max(place.status, 0)) // sector_size
         sectors.update((first, min(first + 1, last)), range(status, last + 1))
-    return sum(1 << index for index in sectors), tuple(sorted(sectors))
+    of_page: dict[int, list[int]] = {}
+    for index in sorted(sectors):
+        of_page.setdefault(index // PAGE, []).append(index % PAGE)
+    return sum(1 << index for index in sectors), [(at, itemgetter(*inside)) for at, inside in of_page.items()]
 
 
-def doomed_sectors(run: Run, sectors: int) -> list[int]:
-    """At each position of a boot, the sectors that it is going to erase before it reads more of them than facts."""
-    chain = [run]
-    while chain[-1].doomed is None and (joined := chain[-1].joined) is not None and len(chain) < _DEEP:
-        chain.append(joined[0])
-    for piece in reversed(chain):
-        if piece.doomed is None:
-            piece.doomed = _doomed(piece, sectors)
-    return run.doomed or []
-
-
-def _doomed(run: Run, sectors: int) -> list[int]:
-    behind = None if run.joined is None else run.joined[0].doomed
-    mask = 0 if behind is None or run.joined is None else behind[run.joined[1]]
-    masks = [0] * (len(run.ops) + 1)
-    whole = (1 << sectors) - 1
-    for at in range(len(run.ops), -1, -1):
-        if at < len(run.ops):
-            op = run.ops[at]
-            if isinstance(op, Erase):
-                mask |= (1 << op.length // SECTOR_SIZE) - 1 << op.address // SECTOR_SIZE
-        mask &= ~(run.reads[at] & whole)
-        masks[at] = mask
-    return masks
+def bits_of(mask: int) -> list[int]:
+    """The numbers of the bits that are set."""
+    found = []
+    while mask:
+        found.append((mask & -mask).bit_length() - 1)
+        mask &= mask - 1
+    return found
 
 
 def stretches(run: Run) -> list[tuple[Run, int]]:

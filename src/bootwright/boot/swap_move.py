@@ -155,7 +155,7 @@ def _move_up(loader: Loader, status: Status, index: int) -> Program[None]:
             yield from loader.status_init(primary, status)
         loader.mark("move: erase secondary trailer", status)
         yield from loader.must_scramble_trailer(loader.place(SECONDARY), "erase secondary trailer")
-    loader.mark("move: move up", status)
+    loader.mark(f"move: move {index} up", status)  # a status that went wrong tells not which sector is next
     yield from loader.must_erase(primary, to, layout.sector_size, "erase primary")
     yield from must_copy(loader, primary, primary, offset, to, layout.sector_size, "move primary up")
     yield from loader.write_status(status, status_offset(loader, status))

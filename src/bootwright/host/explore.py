@@ -61,6 +61,7 @@ class Question:
     samples: int = 1000
     max_states: int = 100_000  #: of each phase; a limit that memory sets
     max_spoilt: int = 5_000  #: of each phase, found behind states that already violate a property
+    max_astray: int = 5_000  #: of each phase, found behind states that boot well and lost the other image
     remedies: bool = True
     reduced: bool = True  #: join states that differ only in sectors about to be erased
     jobs: int = 1  #: processes, for single cuts under flash encryption, random series and the remedies
@@ -135,8 +136,7 @@ def _explore(question: Question) -> Exploration:
     kept = 0
     for _ in range(RETRIES if question.reduced and not _exact(question) else 0):
         found = _explore_graph(question, reduced=True, kept=kept)
-        ends = {end for phase in found.phases for end in phase.ends}
-        wrong = wrongly_dropped(found.phases[0].closure.runs, _torn(found), ends)
+        wrong = wrongly_dropped(found.checker.runs, _torn(found), found.checker.confirms)
         if not wrong:
             return _go_behind(found)
         kept |= wrong
@@ -181,21 +181,35 @@ def _explore_graph(question: Question, *, reduced: bool, kept: int = 0) -> Explo
     checker = Checker(scene.config, runs, limits, jobs=question.jobs)
     checker.authentic = authentic_digests(scene.config, flash)
     checker.old = _old_versions(scene)
+    checker.reverts = scene.action is Action.TEST and scene.config.mode.swaps
     notes: list[Finding] = []
     root = Root(runs.state())
     if scene.action is Action.REVERT:
-        root = Root(final(runs.boot(root.state))[1], (("boot", None),))
+        if not scene.ran_before:
+            root = Root(final(runs.boot(root.state))[1], (("boot", None),))
         _follow(question, checker, notes, _reverts(checker, [root]))
     else:
         _follow(question, checker, notes, _updates(scene, checker, root))
-    bounds += tuple(
-        f"the {phase.name} stopped at {len(phase.closure.nodes)} states: what lies behind them was not seen"
-        for phase in checker.phases
-        if phase.closure.stopped
-    )
+    bounds += tuple(sentence for phase in checker.phases for sentence in _not_followed(phase, question))
     return Exploration(
         question, checker, checker.phases, checker.violations, bounds, tuple(notes), stray=checker.leaves_its_areas()
     )
+
+
+def _not_followed(phase: Phase, question: Question) -> Iterator[str]:
+    """What of a phase was found and not gone through."""
+    closure = phase.closure
+    if closure.stopped:
+        left = f", {closure.given_up} more were found and left" if closure.given_up else ""
+        yield (
+            f"the {phase.name} stopped at its limit of {question.max_states} states: {len(closure.nodes)} were booted"
+            f"{left}; what lies behind the last of them was not seen"
+        )
+    if closure.left_astray:
+        yield (
+            f"{closure.left_astray} states of the {phase.name} that boot well but lost the other image on the way were "
+            "not followed further"
+        )
 
 
 def _limits(question: Question) -> tuple[Limits, tuple[str, ...]]:
@@ -220,6 +234,7 @@ def _limits(question: Question) -> tuple[Limits, tuple[str, ...]]:
         max_torn=torn,
         max_states=question.max_states,
         max_spoilt=question.max_spoilt,
+        max_astray=question.max_astray,
         seed=question.seed,
     ), tuple(bounds)
 

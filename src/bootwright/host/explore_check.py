@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from bootwright.boot.config import BootConfig, Mode
 from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, parse_header
+from bootwright.boot.layout import SECONDARY, layout_of
 from bootwright.boot.loader import set_confirmed
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic
-from bootwright.boot.runs import Run, Runs, State, final, operations
+from bootwright.boot.runs import Run, Runs, State, Way, final, operations
 from bootwright.boot.sectors import Sectors
 from bootwright.errors import FormatError
 from bootwright.finding import Verdict, overall
@@ -115,10 +116,12 @@ class Checker:
     limits: Limits
     progress: Progress | None = None
     jobs: int = 1
+    reverts: bool = False  #: whether an image that was swapped away has to come back
     phases: list[Phase] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     authentic: set[bytes] = field(default_factory=set)  #: digests of the images that may run
     old: Versions | None = None  #: what ran before the update, None without a valid image
+    confirms: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  #: as `boot.liveness.Ends`
     old_counters: Counters = ()  #: of the images that lay in the primary slots when the update was requested
     _counters: dict[bytes, int | None] = field(default_factory=dict)  #: security counters by digest of the image
 
@@ -140,11 +143,40 @@ class Checker:
             self.old_counters = self._running_counters()
         outcome, _ = final(self.runs.boot(roots[0].state))
         phase.expected = also | {versions_of(outcome)}
-        closure.good = lambda found: versions_of(found) in phase.expected
+        closure.judge = self._ways(phase, roots[0])
         closure.close(((root.state, root.cuts) for root in roots), self.progress)
         for node in closure.nodes.values():
             self.judge(phase, node)
         return phase
+
+    def _ways(self, phase: Phase, root: Root) -> Callable[[BootOutcome, State], Way]:
+        """Which states of a phase are followed first: those after which the other slot holds the image it should."""
+        _, end = final(self.runs.boot(root.state))
+        spares = self.config.mode.swaps and self._spare_images(end)
+        self.runs.spare = self._spare_sectors() if spares else 0
+        lost = Way.BAD if self.reverts and phase.before is Before.REQUEST else Way.ASTRAY
+
+        def way(outcome: BootOutcome, end: State) -> Way:
+            if versions_of(outcome) not in phase.expected:
+                return Way.BAD
+            return Way.RIGHT if not spares or self._spare_images(end) else lost
+
+        return way
+
+    def _spare_images(self, state: State) -> bool:
+        """Whether the secondary slots hold authentic images."""
+        self.runs.enter(state)
+        up = self.config.sector_size if self.config.mode is Mode.OFFSET else 0
+        places = [slots.secondary.address + up for slots in self.config.images]
+        return all(_digest(self.runs.flash, place) in self.authentic for place in places)
+
+    def _spare_sectors(self) -> int:
+        layout, size = layout_of(self.config), self.config.sector_size
+        mask = 0
+        for image, (_, place) in enumerate(layout.slots):
+            first = place.area.address // size
+            mask |= (1 << first + layout.first_trailer_sector(image, SECONDARY)) - (1 << first)
+        return mask
 
     def leaves_its_areas(self) -> FlashOp | None:
         """An operation outside of the slots and scratch, of the first boot that has one."""
@@ -152,19 +184,33 @@ class Checker:
 
     def confirmed(self, roots: list[Root]) -> list[Root]:
         """The states after the application confirmed, in each of `roots`."""
-        found = []
+        found: list[Root] = []
         for root in roots:
-            self.runs.enter(root.state)
+            self._confirm_from(root)
             for op in _confirming(self.runs, self.config):
                 self.runs.flash.apply(op)
             found.append(Root(self.runs.state(), (*root.way, ("confirm", None))))
+            self._note_confirmed(root, found[-1:])
         return found
+
+    def _confirm_from(self, root: Root) -> None:
+        self.runs.enter(root.state)
+        self.runs.flash.seen = 0
+
+    def _note_confirmed(self, root: Root, after: list[Root]) -> None:
+        """What the application looked at or changed: no less will do for a state that stands for another."""
+        looked, pairs = self.runs.flash.seen, self.confirms.setdefault(root.state.fingerprint, [])
+        for sector in range(self.runs.flash.size // self.runs.flash.sector_size):
+            if any(root.state.number(sector) != one.state.number(sector) for one in after):
+                looked |= 1 << sector
+        pairs += [(one.state.fingerprint, looked) for one in after]
 
     def half_confirmed(self, roots: list[Root]) -> list[Root]:
         """The states in which power was lost while the application confirmed."""
-        found = []
+        found: list[Root] = []
         for root in roots:
-            self.runs.enter(root.state)
+            self._confirm_from(root)
+            before = len(found)
             for number, op in enumerate(_confirming(self.runs, self.config)):
                 if number:
                     found.append(Root(self.runs.state(), (*root.way, ("confirm", Cut(number, Cuts.CLEAN)))))
@@ -174,6 +220,7 @@ class Checker:
                     found.append(Root(self.runs.state(), (*root.way, ("confirm", Cut(number, Cuts.TORN)))))
                     self.runs.enter(whole)
                 self.runs.flash.apply(op)
+            self._note_confirmed(root, found[before:])
         return found
 
     def judge(self, phase: Phase, node: Node) -> None:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from bootwright.boot.outcome import BootOutcome
-from bootwright.boot.runs import Run, Runs, State, final, stretches
+from bootwright.boot.runs import LONG, Run, Runs, State, Way, final, operations, runs_at_all, stretches
 from bootwright.flash import Erase, FlashOp
 from bootwright.host.explore_jobs import boot_ahead
 
@@ -66,15 +66,12 @@ class Limits:
     max_torn: int | None = None  #: of them inside an operation; None: any number
     max_states: int | None = None  #: found states after which no new ones are looked for
     max_spoilt: int | None = None  #: states found behind those that boot badly
+    max_astray: int | None = None  #: states found behind those that boot well and lost something on the way
     draws: int = 2  #: for BITS: how many partial results of each operation
     seed: int = 0
 
 
 Progress = Callable[[int, int], None]
-
-
-def _any(_outcome: BootOutcome) -> bool:
-    return True
 
 
 @dataclass(slots=True)
@@ -91,12 +88,17 @@ class Closure:
     stopped: bool = False  #: whether the limit of states was reached
     spoilt: list[Node] = field(default_factory=list)  #: that boot badly; their cuts are not followed yet
     left: int = 0  #: states that boot badly and whose cuts were not followed
-    good: Callable[[BootOutcome], bool] = _any
+    astray: list[Node] = field(default_factory=list)  #: that boot well and another way; followed behind all others
+    left_astray: int = 0  #: of those: states whose cuts were not followed
+    given_up: int = 0  #: states that were found and not booted when the limit was reached
+    judge: Callable[[BootOutcome, State], Way] = runs_at_all
     _first: Node | None = None
+    _visited: int = 0
     _walked: dict[tuple[int, bool], int] = field(default_factory=dict)
 
     def close(self, roots: Iterable[tuple[State, int]], progress: Progress | None = None) -> None:
         """Find every node; each root comes with the cuts that lie before it."""
+        self.runs.judge = self.judge
         todo: deque[Node] = deque()
         for number, (state, level) in enumerate(roots):
             if state.fingerprint not in self.nodes:
@@ -112,10 +114,46 @@ class Closure:
             roots_left -= 1
             if not roots_left and self.limits.max_level == 1:
                 self._boot_the_last(todo, progress)
-            if progress is not None and not len(self.nodes) & 0xFF:
-                progress(len(self.nodes), len(todo))
+            self._report(progress, todo)
             if self.limits.max_states is not None and len(self.nodes) >= self.limits.max_states:
                 self._stop(todo)
+        if not self.stopped:
+            self._go_astray(progress)
+
+    def _report(self, progress: Progress | None, todo: deque[Node]) -> None:
+        if progress is not None and not self._visited & 0xFF:
+            progress(len(self.nodes), len(todo))
+        self._visited += 1
+
+    def _go_astray(self, progress: Progress | None) -> None:
+        """Follow what is behind states that boot well another way, as far as the limits go."""
+        todo, self.astray = deque(self.astray), []
+        limits, before = self.limits, len(self.nodes)
+        if limits.max_level is not None or not todo:
+            return
+        if limits.max_astray is not None and 2 * self.longest_way > limits.max_astray:
+            self.left_astray = len(todo)
+            return
+        self.runs.spare_nothing()
+        self.runs.judge, self.runs.longest = self._bad_or_right, limits.max_astray or LONG
+        while todo:
+            full = limits.max_states is not None and len(self.nodes) >= limits.max_states
+            if full or (limits.max_astray is not None and len(self.nodes) - before > limits.max_astray):
+                self.left_astray = len(todo)
+                break
+            node = todo.popleft()
+            run = self.runs.boot(node.state)
+            self.operations += len(run.ops)
+            if self.judge(*final(run)) is Way.BAD:
+                self.spoilt.append(node)
+            else:
+                todo += self._children(node, self.runs.boot_in_full(node.state))
+            self._report(progress, todo)
+        self.runs.longest = LONG
+
+    def _bad_or_right(self, outcome: BootOutcome, end: State) -> Way:
+        way = self.judge(outcome, end)
+        return Way.RIGHT if way is Way.ASTRAY else way
 
     def _boot_the_last(self, todo: Iterable[Node], progress: Progress | None) -> None:
         """After the only cut each boot goes its own way: several processes share them out."""
@@ -132,10 +170,11 @@ class Closure:
         self.operations += len(run.ops)
         if self._is_last(node):
             return []
-        if not self.good(final(run)[0]):
-            self.spoilt.append(node)
-            return []
-        return self._children(node, run)
+        way = self.judge(*final(run))
+        if way is Way.RIGHT:
+            return self._children(node, self.runs.boot_in_full(node.state))
+        (self.spoilt if way is Way.BAD else self.astray).append(node)
+        return []
 
     def go_behind(self, progress: Progress | None = None) -> list[Node]:
         """Follow the cuts of states that boot badly, and of whatever lies behind them: the nodes that are new."""
@@ -143,18 +182,31 @@ class Closure:
         most = self.limits.max_spoilt
         fresh: list[Node] = []
         while todo:
-            if self.stopped or (most is not None and len(fresh) > most):
-                self.left = len(todo)
+            if self.stopped or (most is not None and len(fresh) >= most):
+                self.left += len(todo)
                 break
             node = todo.popleft()
             run = self.runs.boot_in_full(node.state)
             self.operations += len(run.ops)
             found = self._children(node, run)
+            if most is not None:
+                self._forget(found, keep=max(most - len(fresh), 0))
             fresh += found
             todo.extend(found)
-            if progress is not None and not len(self.nodes) & 0xFF:
-                progress(len(self.nodes), len(todo))
+            self._report(progress, todo)
         return fresh
+
+    def _forget(self, found: list[Node], *, keep: int) -> None:
+        """Leave what was found beyond a limit."""
+        for node in found[keep:]:
+            self.nodes.pop(node.state.fingerprint, None)
+        self.left += len(found[keep:])
+        del found[keep:]
+
+    @property
+    def longest_way(self) -> int:
+        """Operations of the first root's boot."""
+        return 0 if self._first is None else len(operations(self.runs.boot_root(self._first.state)))
 
     def _is_last(self, node: Node) -> bool:
         limits = self.limits
@@ -168,6 +220,7 @@ class Closure:
             return
         self.stopped = True
         later = [node for node in todo if node.level > 1]
+        self.given_up = len(later)
         for node in later:
             del self.nodes[node.state.fingerprint]
         near = [node for node in todo if node.level <= 1]

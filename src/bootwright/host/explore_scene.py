@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootwright.boot.config import BootConfig, ImageSlots, Mode
-from bootwright.boot.loader import set_pending
+from bootwright.boot.loader import read_status, set_pending
+from bootwright.boot.loader_state import Loader
+from bootwright.boot.outcome import HaltError
+from bootwright.boot.probe import UNWATCHED
 from bootwright.boot.sectors import Sectors, stand_in_cipher
+from bootwright.boot.swap_type import UPGRADES, SwapType
 from bootwright.errors import FormatError
 from bootwright.finding import Finding, Verdict, warned
-from bootwright.flash import SECTOR_SIZE, Area, NorFlash, drive
+from bootwright.flash import SECTOR_SIZE, Area, Flash, NorFlash, drive
 from bootwright.formats.bootloader_conf import BootloaderConf
 from bootwright.formats.mcuboot_image import MAGIC, Image, parse_header
 from bootwright.host.explore_chip import check_chip
@@ -36,6 +40,33 @@ class Action(StrEnum):
     REVERT = "revert"  #: the new image ran unconfirmed, the old one comes back
 
 
+class Pending(StrEnum):
+    """What the next boot of a flash is going to do with an image, in words."""
+
+    NOTHING = "nothing is asked for"
+    SWAP = "a swap is under way"
+    UPDATE = "an update is requested already"
+    REVERT = "an unconfirmed image runs: the next boot reverts it"
+
+
+def pending_in(flash: Flash, config: BootConfig, image: int) -> Pending:
+    """What the trailers of an image ask for; nothing where they cannot be read."""
+    loader = Loader(flash, config, UNWATCHED)
+    loader.image = image
+    try:
+        if config.mode.swaps:
+            status = loader.new_status()
+            read_status(loader, status)
+            if not status.is_reset or status.swap_type in UPGRADES:
+                return Pending.SWAP
+        asked = loader.requested_swap()
+    except HaltError:
+        return Pending.NOTHING
+    if asked == SwapType.REVERT and config.mode.swaps:
+        return Pending.REVERT
+    return Pending.UPDATE if asked in (SwapType.TEST, SwapType.PERM) else Pending.NOTHING
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """A build and the images in its slots, without an offset between image and slot."""
@@ -48,15 +79,30 @@ class Scene:
 
     def flash(self) -> Sectors:
         """The flash with the request made, under the stand-in cipher where encryption is active."""
-        config = self.config
-        content = self._content()
-        cipher = stand_in_cipher if config.flash_encryption_active else None
-        flash = Sectors.holding(content, cipher=cipher, sector_size=config.sector_size)
-        for image, (_, secondary) in enumerate(self.images):
-            if secondary or self.dump:
+        config, flash = self.config, self._unasked()
+        for image, ((_, secondary), pending) in enumerate(zip(self.images, self.pending, strict=True)):
+            if (secondary or self.dump) and pending is Pending.NOTHING:
                 permanent = self.action is Action.PERMANENT
                 drive(set_pending(flash, config, image=image, permanent=permanent), flash.apply)
         return flash
+
+    def _unasked(self) -> Sectors:
+        """The flash without the request."""
+        cipher = stand_in_cipher if self.config.flash_encryption_active else None
+        return Sectors.holding(self._content(), cipher=cipher, sector_size=self.config.sector_size)
+
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        """What a dump asks for by itself, of each image; nothing where there is no dump."""
+        if not self.dump:
+            return (Pending.NOTHING,) * len(self.images)
+        flash = self._unasked()
+        return tuple(pending_in(flash, self.config, image) for image in range(len(self.images)))
+
+    @property
+    def ran_before(self) -> bool:
+        """Whether it begins with an image that already ran and did not confirm itself."""
+        return self.pending[0] is Pending.REVERT
 
     def _content(self) -> bytes:
         config = self.config
@@ -188,7 +234,16 @@ def scene_from_dump(
     areas = [area.name for pair in scene.config.images for area in (pair.primary, pair.secondary)]
     held = zip(areas, (image for pair in scene.images for image in pair), strict=True)
     remarks = check_chip([(f"{dump}, {name}", image) for name, image in held if image], chip)
-    return replace(scene, remarks=(*scene.remarks, *remarks))
+    return replace(scene, remarks=(*scene.remarks, *remarks, *_left_alone(scene)))
+
+
+def _left_alone(scene: Scene) -> tuple[Finding, ...]:
+    """Where a dump is explored as it is, without another request."""
+    return tuple(
+        warned("explore.flash.pending", slots.primary.name, f"{pending.value}; the dump is explored as it is")
+        for slots, pending in zip(scene.config.images, scene.pending, strict=True)
+        if pending is not Pending.NOTHING
+    )
 
 
 def with_images(scene: Scene) -> Scene:
