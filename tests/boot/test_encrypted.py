@@ -14,7 +14,8 @@ from bootwright.boot.image_key import ImageEncryption, KeyTlv
 from bootwright.boot.layout import layout_of
 from bootwright.boot.loader import boot_go, set_confirmed, set_pending
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic
-from bootwright.boot.runs import Runs, operations
+from bootwright.boot.run import operations
+from bootwright.boot.runs import Runs
 from bootwright.boot.sectors import Sectors
 from bootwright.errors import FormatError
 from bootwright.flash import Area, drive

@@ -1,17 +1,22 @@
 from dataclasses import replace
+from itertools import islice
 
 import pytest
-from tests.support.scenes import scene, trace_scene
+from tests.support.scenes import scene, signed, trace_scene
 from tests.support.traces import trace_names
 
 from bootwright.boot.config import Mode, SerialErase
+from bootwright.boot.loader import boot_go
+from bootwright.boot.runs import LONG
 from bootwright.boot.trace import parse_trace
 from bootwright.boot.trace_play import play
 from bootwright.finding import Finding, Verdict
-from bootwright.host.explore import Exploration, Question, Reach, answer, explore
-from bootwright.host.explore_check import Property
+from bootwright.flash import drive
+from bootwright.host.explore import Exploration, Question, Reach, explore
+from bootwright.host.explore_answer import answer
+from bootwright.host.explore_check import Property, operations_of
 from bootwright.host.explore_graph import Cuts
-from bootwright.host.explore_scene import Action
+from bootwright.host.explore_scene import Action, Pending, Scene
 
 CLEAN_SWEEPS = [name for name in trace_names() if name.startswith("sweep-clean")]
 ACTIONS = {"perm": Action.PERMANENT, "full": Action.PERMANENT, "test": Action.TEST, "revert": Action.REVERT}
@@ -145,3 +150,49 @@ def test_an_upload_over_an_unconfirmed_image_is_reverted_away_where_erasing_is_p
     found = recovery_of(Mode.MOVE, SerialErase.PROGRESSIVE)
     assert found.verdict is Verdict.WARN
     assert "1.0.0+0 runs, not the uploaded 2.0.0+0" in found.because
+
+
+def dump_of(plain: Scene, *, boots: int, operations: int) -> Scene:
+    """The scene as a dump of its flash, after some whole boots and some operations of another."""
+    flash = plain.flash()
+    for _ in range(boots):
+        drive(boot_go(flash, plain.config), flash.apply)
+    for op in islice(boot_go(flash, plain.config), operations):
+        flash.apply(op)
+    return replace(plain, dump=flash.raw())
+
+
+@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.MOVE, Mode.OFFSET, Mode.OVERWRITE])
+@pytest.mark.parametrize(
+    ("boots", "operations", "pending"), [(0, 0, Pending.UPDATE), (0, 40, Pending.SWAP), (1, 0, Pending.REVERT)]
+)
+def test_a_dump_with_a_request_or_a_swap_under_way_is_explored_as_it_is(
+    mode: Mode, boots: int, operations: int, pending: Pending
+) -> None:
+    place = dump_of(scene(mode, Action.PERMANENT if boots == 0 else Action.TEST), boots=boots, operations=operations)
+    if mode is Mode.OVERWRITE:
+        pending = Pending.NOTHING if boots else Pending.UPDATE
+    assert place.pending == (pending,)
+    assert (place.flash().raw() == place.dump) == (pending is not Pending.NOTHING)
+
+
+def test_a_dump_without_a_request_gets_one() -> None:
+    plain = scene(Mode.SCRATCH, Action.PERMANENT)
+    place = replace(plain, dump=plain.unasked().raw())
+    assert place.pending == (Pending.NOTHING,)
+    assert place.flash().raw() == plain.flash().raw()
+
+
+def test_the_revert_of_a_dump_that_is_about_to_revert_begins_with_the_dump() -> None:
+    place = dump_of(scene(Mode.MOVE, Action.TEST), boots=1, operations=0)
+    result = explore(Question(scene=replace(place, action=Action.REVERT), remedies=False))
+    assert result.phases[0].roots[0].way == ()
+    assert operations_of(result.phases[0])
+
+
+def test_a_long_boot_after_which_nothing_runs_keeps_its_operations_where_everything_begins_with_it() -> None:
+    first, second = (image[:10000] + b"?" + image[10001:] for image in (signed(1, 20000), signed(2, 20000)))
+    plain = scene(Mode.MOVE, Action.PERMANENT, slot=0x110000)
+    result = explore(Question(scene=replace(plain, images=((first, second),)), remedies=False))
+    assert len(operations_of(result.phases[0])) > LONG
+    assert result.states > 1

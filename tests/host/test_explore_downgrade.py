@@ -10,7 +10,8 @@ from bootwright.boot.runs import Runs
 from bootwright.finding import Finding
 from bootwright.formats.mcuboot_image import ImageVersion
 from bootwright.formats.mcuboot_sign import SignOptions, sign_image
-from bootwright.host.explore import Question, answer, explore
+from bootwright.host.explore import Question, explore
+from bootwright.host.explore_answer import answer
 from bootwright.host.explore_check import Before, Checker, Property, Root, authentic_digests
 from bootwright.host.explore_graph import Limits
 from bootwright.host.explore_scene import Action, Scene

@@ -10,7 +10,8 @@ from tests.support.scenes import trace_scene
 
 from bootwright.errors import BootwrightError, FormatError
 from bootwright.host import explore_jobs, explore_walks
-from bootwright.host.explore import Question, Reach, answer, details, explore
+from bootwright.host.explore import Question, Reach, explore
+from bootwright.host.explore_answer import answer, details
 from bootwright.host.explore_graph import Cuts
 from bootwright.host.explore_jobs import in_processes
 from bootwright.host.explore_scene import Action

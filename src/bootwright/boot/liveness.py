@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bootwright.boot.outcome import Booted
-from bootwright.boot.runs import NOTHING, Merge, Need, Run, Runs, bits_of, final
+from bootwright.boot.run import NOTHING, Need, Run, bits_of, final
+from bootwright.boot.runs import Merge, Runs
 from bootwright.flash import Erase
 
 #: (run, number of the operation) → fingerprints of what a cut inside that operation leaves behind
@@ -72,10 +73,11 @@ class _Backwards:
         whole = len(runs.probe.of_sector)
         here = merge.run.states[merge.at - 1] if merge.at else merge.run.start
         wrong = 0
-        for sector in bits_of(merge.dropped):
-            facts = live & runs.probe.of_sector[sector]
-            if not facts:
+        sectors = {runs.probe.facts[fact].sector for fact in bits_of(live >> whole)}
+        for sector in sectors.union(bits_of(live & merge.dropped & (1 << whole) - 1)):
+            if not merge.dropped >> sector & 1:
                 continue
+            facts = live & runs.probe.of_sector[sector]
             mine = here.number(sector)
             for number in {other.number(sector) for other in merge.others} - {mine}:
                 if facts >> sector & 1 or self._differs(facts >> whole, mine, number):

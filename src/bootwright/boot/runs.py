@@ -7,8 +7,7 @@ first and not continued. A point of the program is the last mark, the operations
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -17,8 +16,9 @@ from bootwright.boot.config import BootConfig
 from bootwright.boot.layout import layout_of
 from bootwright.boot.loader import boot_go, look_around
 from bootwright.boot.outcome import Booted, BootOutcome, Panic
+from bootwright.boot.run import DEEP, NOTHING, Need, Run, State, Step, Way, bits_of, final, runs_at_all
 from bootwright.boot.run_probe import Flow, RunProbe
-from bootwright.boot.sectors import PAGE, Pages, Sectors
+from bootwright.boot.sectors import PAGE, Sectors
 from bootwright.errors import SiliconError
 from bootwright.finding import failed
 from bootwright.flash import Erase, FlashOp, Program
@@ -26,74 +26,10 @@ from bootwright.flash import Erase, FlashOp, Program
 Position = tuple[int, int, int, int]  #: fingerprint, and a point of the program
 Point = tuple[int, int, int]  #: mark, operations since, bytes held
 
-_DEEP = 100_000  #: joins in a row; more means that a boot runs in a circle
 LONG = 256  #: operations of its own that a boot may keep that is not right
 RECENT = 8  #: groups of sectors that a boot is compared under before it begins
 _POWER_ON: Point = (-2, 0, 0)
 _WHOLE_PAGE = (1 << PAGE) - 1
-
-
-@dataclass(slots=True)
-class State:
-    """A flash content between two operations."""
-
-    pages: Pages
-    fingerprint: int
-
-    def number(self, sector: int) -> int:
-        """The content of a sector."""
-        return self.pages[sector // PAGE][sector % PAGE]
-
-
-class Way(Enum):
-    """What becomes of a boot; those in which all is right are told apart from the others first."""
-
-    RIGHT = auto()
-    ASTRAY = auto()  #: something runs that should, and something else was lost
-    BAD = auto()
-
-
-def runs_at_all(outcome: BootOutcome, _end: State) -> Way:
-    """The plainest judgement."""
-    return Way.RIGHT if isinstance(outcome, Booted) else Way.BAD
-
-
-class Need(NamedTuple):
-    """Facts as masks."""
-
-    flash: int  #: of what the flash holds
-    ram: int  #: of the sector that is being written anew, which only RAM holds
-
-
-NOTHING = Need(0, 0)
-
-
-class Step(NamedTuple):
-    """What counts of some operations of a boot whose operations were not kept."""
-
-    reads: int  #: facts read before
-    first: int  #: sector from which on the operation erases
-    sectors: int
-    flow: Flow | None  #: of a sector that is erased and written again
-
-
-_ELSEWHERE: list[Step] = []  #: of a boot that another process did
-
-
-@dataclass(slots=True)
-class Run:
-    """One boot from power-on, up to its end or to where it joins an earlier one."""
-
-    start: State
-    ops: list[FlashOp] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)  #: after each operation
-    reads: list[int] = field(default_factory=list)  #: facts read before each operation, and before the end
-    outcome: BootOutcome | None = None
-    joined: tuple[Run, int] | None = None  #: the run that this one goes on as, and after how many of its operations
-    end: tuple[BootOutcome, State] | None = None  #: how the whole boot ends, once `final` was asked
-    flows: dict[int, Flow] = field(default_factory=dict)  #: operation n and the one after it write a sector anew
-    needs: list[Need] | None = None  #: what the rest of the boot and the next one look at, at each position
-    brief: list[Step] | None = None  #: what is left of a boot whose operations were not kept
 
 
 class Group(NamedTuple):
@@ -118,6 +54,7 @@ class Runs:
 
     __slots__ = (
         "_all",
+        "_areas",
         "_groups",
         "_looks",
         "_marks",
@@ -149,7 +86,8 @@ class Runs:
         self.merges: dict[tuple[int, int], Merge] = {}
         #: who came by a point of the program: by what is compared, and by what it was
         self._passed: dict[Point, dict[Group, dict[Hashable, tuple[Run, int]]]] = {}
-        self._groups: dict[tuple[int, int], Group] = {}
+        self._groups: dict[int, Group] = {}
+        self._areas = config.areas
         self._all = (1 << flash.size // flash.sector_size) - 1
         self._marks: dict[Hashable, int] = {}
         self._positions: dict[Position, tuple[Run, int]] = {}
@@ -205,17 +143,16 @@ class Runs:
     def adopt(self, start: State, outcome: BootOutcome, end: State, stray: FlashOp | None) -> None:
         """Take over how a state boots from another process; whoever needs its operations boots it in full."""
         if start.fingerprint not in self._runs:
-            run = self._runs[start.fingerprint] = Run(start, end=(outcome, end), brief=_ELSEWHERE)
+            run = self._runs[start.fingerprint] = Run(start, end=(outcome, end), brief=[])
             run.ops += [] if stray is None else [stray]
 
     def stray_of(self, run: Run) -> FlashOp | None:
         """An operation outside of the slots and scratch, where the bootloader and with it serial recovery live."""
-        areas = self.config.areas
-        for op in run.ops:
-            end = op.address + (op.length if isinstance(op, Erase) else len(op.data))
-            if not any(area.address <= op.address and end <= area.end for area in areas):
-                return op
-        return None
+        return next((op for op in run.ops if self._strays(op)), None)
+
+    def _strays(self, op: FlashOp) -> bool:
+        end = op.address + (op.length if isinstance(op, Erase) else len(op.data))
+        return not any(area.address <= op.address and end <= area.end for area in self._areas)
 
     def _boot(self, run: Run, *, keep: bool = False) -> None:
         self.enter(run.start)
@@ -264,7 +201,7 @@ class Runs:
     def _end_quietly(self, run: Run, program: Program[BootOutcome], passed: list[Position]) -> None:
         """Go on without notes; they are missed only where all is right in the end, and there the boot begins again."""
         flash, probe = self.flash, self.probe
-        steps = self._steps(run)
+        steps, stray = self._steps(run), self.stray_of(run)
         while True:
             try:
                 op = next(program)
@@ -275,6 +212,7 @@ class Runs:
             except SiliconError as error:
                 run.outcome = Panic((failed("mcuboot.flash", "flash", error.message),))
                 break
+            stray = op if stray is None and self._strays(op) else stray
             self._step(steps, flash.seen | probe.observed, op, probe.flow)
             flash.seen = probe.observed = 0
             probe.flow = None
@@ -297,6 +235,8 @@ class Runs:
             for position in passed:
                 del self._positions[position]
         run.ops, run.states, run.reads, run.flows = [], [], [], {}
+        if not redo and stray is not None:
+            run.ops.append(stray)
         if redo:
             run.joined, run.outcome = None, None
             self._boot(run, keep=True)
@@ -329,15 +269,18 @@ class Runs:
 
     def before(self, run: Run, at: int, after: Need) -> Need:
         """What is needed before operation `at` of a boot, of what is needed after it; without what it reads."""
+        op = run.ops[at]
+        if not isinstance(op, Erase):
+            flow = run.flows.get(at - 1)
+            if flow is None:
+                return after
+            new = self.probe.of_sector[flow.sector]
+            return Need(after.flash & ~new, after.flash & new)
         flow = run.flows.get(at)
         if flow is not None:
             kept = after.flash & ~self.probe.of_sector[flow.sector]
             return Need(kept | self.probe.sources(flow, after.ram), 0)
-        flow = run.flows.get(at - 1)
-        if flow is not None:
-            new = self.probe.of_sector[flow.sector]
-            return Need(after.flash & ~new, after.flash & new)
-        return Need((after.flash | after.ram) & ~self.erased_by(run.ops[at]), 0)
+        return Need((after.flash | after.ram) & ~self.erased_by(op), 0)
 
     def before_all(self, steps: list[Step], after: Need) -> Need:
         """What is needed before a boot whose operations were not kept."""
@@ -369,8 +312,11 @@ class Runs:
     def _remember(self, run: Run, points: list[Point]) -> None:
         """Let later boots join this one where they differ only in what is not needed any more."""
         needs = self._needs(run)
+        last, group = NOTHING, self._group(0)
         for at, point in enumerate((_POWER_ON, *points)):
-            group = self._group(needs[at].flash)
+            if needs[at] is not last:
+                last = needs[at]
+                group = self._group(last.flash)
             if group.dropped:
                 state = run.states[at - 1] if at else run.start
                 groups = self._passed.setdefault(point, {})
@@ -378,20 +324,19 @@ class Runs:
 
     def _group(self, needed: int) -> Group:
         """What is compared where some facts are needed."""
-        dropped = ~needed & self._all & ~self.kept
-        key = dropped, needed & self.probe.carried
-        group = self._groups.get(key)
+        group = self._groups.get(needed)
         if group is None:
             whole = len(self.probe.of_sector)
-            facts = [bit - whole for bit in bits_of(key[1])]
+            dropped = ~needed & self._all & ~self.kept
+            facts = [bit - whole for bit in bits_of(needed & self.probe.carried)]
             own = tuple(fact for fact in facts if dropped >> self.probe.facts[fact].sector & 1)
-            group = self._groups[key] = Group(dropped, own)
+            group = self._groups[needed] = Group(dropped, own)
         return group
 
     def _needs(self, run: Run) -> list[Need]:
         """At each position of a boot, what the rest of it and the next boot look at; cuts are not thought of."""
         chain = [run]
-        while chain[-1].needs is None and (joined := chain[-1].joined) is not None and len(chain) < _DEEP:
+        while chain[-1].needs is None and (joined := chain[-1].joined) is not None and len(chain) < DEEP:
             chain.append(joined[0])
         for piece in reversed(chain):
             if piece.needs is None:
@@ -407,7 +352,7 @@ class Runs:
         for at in range(len(run.ops), -1, -1):
             if at < len(run.ops):
                 need = self.before(run, at, need)
-            if run.reads[at]:
+            if run.reads[at] & ~need.flash:
                 need = Need(need.flash | run.reads[at], need.ram)
             needs[at] = need
         return needs
@@ -499,60 +444,3 @@ def _watched(config: BootConfig, sector_size: int) -> tuple[int, list[tuple[int,
     for index in sorted(sectors):
         of_page.setdefault(index // PAGE, []).append(index % PAGE)
     return sum(1 << index for index in sectors), [(at, itemgetter(*inside)) for at, inside in of_page.items()]
-
-
-def bits_of(mask: int) -> list[int]:
-    """The numbers of the bits that are set."""
-    found = []
-    while mask:
-        found.append((mask & -mask).bit_length() - 1)
-        mask &= mask - 1
-    return found
-
-
-def stretches(run: Run) -> list[tuple[Run, int]]:
-    """The pieces that a whole boot consists of: a run, and how many of its operations are skipped.
-
-    The last piece has an outcome, unless the boot runs in a circle.
-    """
-    pieces = [(run, 0)]
-    seen = {(id(run), 0)}
-    while (joined := pieces[-1][0].joined) is not None:
-        key = (id(joined[0]), joined[1])
-        if key in seen:
-            break
-        seen.add(key)
-        pieces.append(joined)
-    return pieces
-
-
-def operations(run: Run) -> list[FlashOp]:
-    """Every operation of a boot to its end."""
-    ops: list[FlashOp] = []
-    for piece, skipped in stretches(run):
-        ops += piece.ops[skipped:]
-    return ops
-
-
-def final(run: Run) -> tuple[BootOutcome, State]:
-    """How a boot ends, and in which state."""
-    if run.end is None:
-        run.end = _final(run)
-    return run.end
-
-
-def _final(run: Run) -> tuple[BootOutcome, State]:
-    chain = [run]
-    while (joined := chain[-1].joined) is not None and joined[0].end is None and len(chain) < _DEEP:
-        chain.append(joined[0])
-    if joined is not None and joined[0].end is not None:
-        return joined[0].end
-    last = chain[-1]
-    if last.end is not None:
-        return last.end
-    if last.outcome is None:
-        circle = failed("mcuboot.endless", "boot", "the boot comes back to the same point: endless loop")
-        return Panic((circle,)), last.start
-    if last.states:
-        return last.outcome, last.states[-1]
-    return last.outcome, last.start

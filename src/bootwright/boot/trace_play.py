@@ -9,7 +9,8 @@ from typing import Any
 from bootwright.boot.loader import boot_go, set_confirmed, set_pending
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic, Recovery
 from bootwright.boot.recovery import RecoveryState, SerialRecovery
-from bootwright.boot.runs import Run, Runs, State, final, stretches
+from bootwright.boot.run import Run, State, final, stretches
+from bootwright.boot.runs import Runs
 from bootwright.boot.sectors import Sectors, stand_in_cipher
 from bootwright.boot.trace import MALFORMED, Trace, compact, malformed, unpack
 from bootwright.boot.trace_ops import OpRow, describe_op, op_row, without_data

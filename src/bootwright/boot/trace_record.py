@@ -11,7 +11,8 @@ from bootwright.boot.loader import boot_go, set_confirmed, set_pending
 from bootwright.boot.outcome import Booted, BootOutcome
 from bootwright.boot.probe import Console
 from bootwright.boot.recovery import SerialRecovery
-from bootwright.boot.runs import Runs, operations
+from bootwright.boot.run import operations
+from bootwright.boot.runs import Runs
 from bootwright.boot.sectors import Sectors, stand_in_cipher
 from bootwright.boot.trace import SCHEMA, SIGNATURES, pack
 from bootwright.boot.trace_ops import OpRow, op_row, without_data

@@ -96,7 +96,8 @@ def explore(
     authentic image, never loses an update silently, reverts what is not confirmed and keeps what is; each violated
     property comes with the shortest counter-example. Exit code 1 when a property is violated.
     """
-    from bootwright.host.explore import Question, Reach, answer, explore
+    from bootwright.host.explore import Question, Reach, explore
+    from bootwright.host.explore_answer import answer
     from bootwright.host.explore_graph import Cuts
     from bootwright.host.explore_jobs import usable_cores
 
@@ -194,7 +195,7 @@ def _progress() -> Callable[[str, int, int], None]:
 
 def _text(result: Exploration) -> str:
     """What a person reads before the findings."""
-    from bootwright.host.explore import details
+    from bootwright.host.explore_answer import details
 
     told = details(result)
     lines = [

@@ -12,7 +12,8 @@ from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, parse_header
 from bootwright.boot.layout import SECONDARY, layout_of
 from bootwright.boot.loader import set_confirmed
 from bootwright.boot.outcome import Booted, BootOutcome, NoImage, Panic
-from bootwright.boot.runs import Run, Runs, State, Way, final, operations
+from bootwright.boot.run import Run, State, Way, final, operations
+from bootwright.boot.runs import Runs
 from bootwright.boot.sectors import Sectors
 from bootwright.errors import FormatError
 from bootwright.finding import Verdict, overall

@@ -15,7 +15,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from bootwright.boot.outcome import BootOutcome
-from bootwright.boot.runs import LONG, Run, Runs, State, Way, final, operations, runs_at_all, stretches
+from bootwright.boot.run import Run, State, Way, final, operations, runs_at_all, stretches
+from bootwright.boot.runs import LONG, Runs
 from bootwright.flash import Erase, FlashOp
 from bootwright.host.explore_jobs import boot_ahead
 

@@ -14,7 +14,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bootwright.boot.outcome import BootOutcome
-from bootwright.boot.runs import Runs, State, final
+from bootwright.boot.run import State, final
+from bootwright.boot.runs import Runs
 from bootwright.errors import BootwrightError
 from bootwright.flash import FlashOp
 

@@ -7,7 +7,8 @@ from bootwright.boot.config import BootConfig
 from bootwright.boot.header import HEADER_SIZE, IMAGE_MAGIC, parse_header
 from bootwright.finding import Finding
 from bootwright.flash import Area
-from bootwright.host.explore import Exploration, answer, details
+from bootwright.host.explore import Exploration
+from bootwright.host.explore_answer import answer, details
 from bootwright.host.explore_check import SENTENCES, Property, by_counter
 from bootwright.host.explore_scene import Scene
 from bootwright.host.explore_svg import counted, graph, legend, sectors_over_time

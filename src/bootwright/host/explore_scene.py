@@ -79,14 +79,14 @@ class Scene:
 
     def flash(self) -> Sectors:
         """The flash with the request made, under the stand-in cipher where encryption is active."""
-        config, flash = self.config, self._unasked()
+        config, flash = self.config, self.unasked()
         for image, ((_, secondary), pending) in enumerate(zip(self.images, self.pending, strict=True)):
             if (secondary or self.dump) and pending is Pending.NOTHING:
                 permanent = self.action is Action.PERMANENT
                 drive(set_pending(flash, config, image=image, permanent=permanent), flash.apply)
         return flash
 
-    def _unasked(self) -> Sectors:
+    def unasked(self) -> Sectors:
         """The flash without the request."""
         cipher = stand_in_cipher if self.config.flash_encryption_active else None
         return Sectors.holding(self._content(), cipher=cipher, sector_size=self.config.sector_size)
@@ -96,7 +96,7 @@ class Scene:
         """What a dump asks for by itself, of each image; nothing where there is no dump."""
         if not self.dump:
             return (Pending.NOTHING,) * len(self.images)
-        flash = self._unasked()
+        flash = self.unasked()
         return tuple(pending_in(flash, self.config, image) for image in range(len(self.images)))
 
     @property

@@ -9,7 +9,7 @@ from math import log2
 
 from bootwright.boot.layout import layout_of
 from bootwright.boot.outcome import Booted, Panic
-from bootwright.boot.runs import State, stretches
+from bootwright.boot.run import State, stretches
 from bootwright.boot.sectors import PAGE, Sectors
 from bootwright.host.explore import Exploration
 from bootwright.host.explore_check import Phase, versions_of

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator, Sequence
 
 from bootwright.boot.outcome import BootOutcome
-from bootwright.boot.runs import Run, Runs, State, final, operations, stretches
+from bootwright.boot.run import Run, State, final, operations, stretches
+from bootwright.boot.runs import Runs
 from bootwright.flash import FlashOp
 from bootwright.host.explore_graph import Closure, Cut, Cuts, Limits, Node
 from bootwright.host.explore_jobs import Contents, Ended, in_processes
