@@ -16,7 +16,7 @@ from bootwright.host.explore import Exploration, Question, Reach, explore
 from bootwright.host.explore_answer import answer
 from bootwright.host.explore_check import Property, operations_of
 from bootwright.host.explore_graph import Cuts
-from bootwright.host.explore_scene import Action, Pending, Scene
+from bootwright.host.explore_scene import Action, Pending, Scene, with_images
 
 CLEAN_SWEEPS = [name for name in trace_names() if name.startswith("sweep-clean")]
 ACTIONS = {"perm": Action.PERMANENT, "full": Action.PERMANENT, "test": Action.TEST, "revert": Action.REVERT}
@@ -196,3 +196,14 @@ def test_a_long_boot_after_which_nothing_runs_keeps_its_operations_where_everyth
     result = explore(Question(scene=replace(plain, images=((first, second),)), remedies=False))
     assert len(operations_of(result.phases[0])) > LONG
     assert result.states > 1
+
+
+@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.MOVE, Mode.OFFSET])
+def test_a_swap_under_way_in_a_dump_is_finished_and_judged_by_the_images_that_it_leaves(mode: Mode) -> None:
+    place = dump_of(scene(mode, Action.TEST), boots=0, operations=60)
+    held = with_images(replace(place, images=((b"", b""),)))
+    result = explore(Question(scene=held, remedies=False))
+    assert result.checker.old == ("1.0.0+0",)
+    assert result.phases[0].expected == {("2.0.0+0",)}
+    assert Property.AUTHENTIC not in result.violated
+    assert not result.notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
@@ -30,7 +30,7 @@ from bootwright.host.explore_check import (
 )
 from bootwright.host.explore_graph import Cuts, Limits
 from bootwright.host.explore_jobs import REMEDIES_WORTH, in_processes
-from bootwright.host.explore_scene import Action, Scene, with_layout
+from bootwright.host.explore_scene import Action, Pending, Scene, image_in, with_layout
 from bootwright.host.explore_story import Story, tell
 from bootwright.host.explore_walks import walks
 from bootwright.host.explore_wear import Wear, wear_of
@@ -177,7 +177,9 @@ def _explore_graph(question: Question, *, reduced: bool, kept: int = 0) -> Explo
     limits, bounds = _limits(question)
     checker = Checker(scene.config, runs, limits, jobs=question.jobs)
     checker.authentic = authentic_digests(scene.config, flash)
-    checker.old = _old_versions(scene)
+    checker.old = _old_versions(scene.images)
+    if Pending.SWAP in scene.pending:
+        _look_behind_the_swap(scene, checker)
     checker.reverts = scene.action is Action.TEST and scene.config.mode.swaps
     notes: list[Finding] = []
     root = Root(runs.state())
@@ -299,10 +301,27 @@ def _notes(scene: Scene, checker: Checker, phase: Phase) -> Iterator[Finding]:
         yield warned("explore.revert.none", "revert", because, "confirm the image, or keep a valid image to return to")
 
 
-def _old_versions(scene: Scene) -> Versions | None:
-    headers = [parse_header(primary) if primary else None for primary, _ in scene.images]
+def _old_versions(images: Sequence[tuple[bytes, bytes]]) -> Versions | None:
+    headers = [parse_header(primary) if primary else None for primary, _ in images]
     versions = tuple(header.version for header in headers if header is not None and header.magic == IMAGE_MAGIC)
-    return versions if len(versions) == len(scene.config.images) else None
+    return versions if len(versions) == len(images) else None
+
+
+def _look_behind_the_swap(scene: Scene, checker: Checker) -> None:
+    """In a dump with a swap under way the images lie in pieces: which they are shows when it went to its end."""
+    runs = checker.runs
+    root = runs.state()
+    runs.enter(final(runs.boot(root))[1])
+    checker.authentic |= authentic_digests(scene.config, runs.flash)
+    areas = [pair.secondary for pair in scene.config.images]
+    swapped = [image_in(runs.flash.read(area.address, area.size)) for area in areas]
+    checker.old = _old_versions(
+        [
+            (image, b"") if pending is Pending.SWAP else held
+            for image, held, pending in zip(swapped, scene.images, scene.pending, strict=True)
+        ]
+    )
+    runs.enter(root)
 
 
 def _counterexamples(result: Exploration) -> Iterator[Counterexample]:
