@@ -8,6 +8,7 @@ Source: boot/espressif/port/esp_mcuboot.c (MCUboot 2d4bacc3).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 from bootwright.boot.config import BootConfig
@@ -24,6 +25,13 @@ ENCRYPTED_BLOCK = 32
 T = TypeVar("T")
 
 _ERASED_PIECE = b"\xff" * ERASE_BUFFER
+
+
+@lru_cache(maxsize=8192)
+def _erased_again(address: int, length: int, why: str) -> tuple[FlashOp, ...]:
+    """Encrypted 0xFF over an erased range."""
+    pieces = range(address, address + length, ERASE_BUFFER)
+    return tuple(Write(at, _ERASED_PIECE, why, encrypted=True) for at in pieces)
 
 
 class EspressifFlash:
@@ -97,8 +105,7 @@ class EspressifFlash:
             ops = (Erase(address, length, why),)
         if not self._encrypted:
             return ops
-        pieces = range(address, address + length, ERASE_BUFFER)
-        return ops + tuple(Write(at, _ERASED_PIECE, why, encrypted=True) for at in pieces)
+        return ops + _erased_again(address, length, why)
 
     def _rewrite(self, address: int, data: bytes, why: str, *, source: int | None) -> Iterator[FlashOp]:
         """Encryption active: each touched sector is read, erased and written back with the new bytes in it.

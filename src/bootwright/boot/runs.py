@@ -54,13 +54,13 @@ class Runs:
 
     __slots__ = (
         "_all",
-        "_areas",
         "_groups",
         "_looks",
         "_marks",
         "_parts",
         "_passed",
         "_positions",
+        "_ranges",
         "_runs",
         "_watched",
         "config",
@@ -87,7 +87,7 @@ class Runs:
         #: who came by a point of the program: by what is compared, and by what it was
         self._passed: dict[Point, dict[Group, dict[Hashable, tuple[Run, int]]]] = {}
         self._groups: dict[int, Group] = {}
-        self._areas = config.areas
+        self._ranges = _ranges(config)
         self._all = (1 << flash.size // flash.sector_size) - 1
         self._marks: dict[Hashable, int] = {}
         self._positions: dict[Position, tuple[Run, int]] = {}
@@ -152,7 +152,7 @@ class Runs:
 
     def _strays(self, op: FlashOp) -> bool:
         end = op.address + (op.length if isinstance(op, Erase) else len(op.data))
-        return not any(area.address <= op.address and end <= area.end for area in self._areas)
+        return not any(first <= op.address and end <= last for first, last in self._ranges)
 
     def _boot(self, run: Run, *, keep: bool = False) -> None:
         self.enter(run.start)
@@ -427,6 +427,15 @@ class Runs:
     def known(self, fingerprint: int) -> Run | None:
         """The boot of a state, if there was one."""
         return self._runs.get(fingerprint)
+
+
+def _ranges(config: BootConfig) -> list[tuple[int, int]]:
+    """Where boots may change the flash: first address and the one behind the last; neighbours are one range."""
+    ranges: list[tuple[int, int]] = []
+    for area in sorted(config.areas, key=lambda area: area.address):
+        first, last = ranges.pop() if ranges and ranges[-1][1] == area.address else (area.address, area.address)
+        ranges.append((first, max(last, area.end)))
+    return ranges
 
 
 def _watched(config: BootConfig, sector_size: int) -> tuple[int, list[tuple[int, itemgetter[Any]]]]:
