@@ -3,8 +3,10 @@
     python tools/make_boot_traces.py            # writes the archive anew
 
 The scenes are random and reproducible: images with and without dependencies and counters, damaged ones, trailers with
-flags that are neither set nor erased, leftovers of swaps, cuts, requests. They hold what the model does today, so that
-a change of it is seen; what the real code does is held by the traces in mcuboot.tar.xz alone.
+flags that are neither set nor erased, leftovers of swaps, cuts, requests. Small scenes have slots of a few sectors,
+slots of unequal size, every alignment, images that end at a sector's edge; `CHOSEN` names those that told a mutant of
+the model from the model (`tools/mutate.py --hunt`). They hold what the model does today, so that a change of it is
+seen; what the real code does is held by the traces in mcuboot.tar.xz alone.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
 from bootwright.boot.config import BootConfig, ImageSlots, Mode, single_slot  # noqa: E402
-from bootwright.boot.layout import layout_of  # noqa: E402
+from bootwright.boot.layout import Place, layout_of  # noqa: E402
+from bootwright.boot.sectors import stand_in_cipher  # noqa: E402
 from bootwright.boot.trace_record import Recorder  # noqa: E402
-from bootwright.flash import Area  # noqa: E402
+from bootwright.flash import SECTOR_SIZE, Area  # noqa: E402
 from bootwright.formats.mcuboot_image import ImageFlags, ImageVersion  # noqa: E402
 from bootwright.formats.mcuboot_sign import Dependency, SignOptions, sign_image  # noqa: E402
 
@@ -41,6 +44,8 @@ EACH = {
     Mode.RAM_LOAD_REVERT: 12,
     Mode.SINGLE: 4,
 }
+#: small scenes that are recorded, by their seeds
+CHOSEN: dict[Mode, tuple[int, ...]] = {}
 
 
 def build(dice: random.Random, mode: Mode) -> BootConfig:
@@ -109,7 +114,7 @@ def fill(dice: random.Random, config: BootConfig) -> bytes:
                 made = image(dice, config, number, base)
                 flash[base + up : base + up + len(made)] = made
             if dice.random() < 0.85:
-                trailer(dice, flash, base, place.image_ok, place.copy_done, place.swap_info, layout.magic)
+                trailer(dice, flash, place, layout.magic)
             if dice.random() < 0.15 and place.status > 0:
                 for _ in range(dice.choice((1, 3, 30))):
                     flash[base + place.status + 4 * dice.randrange(dice.choice((4, 40, 1024)))] = dice.choice((1, 2, 3))
@@ -124,18 +129,106 @@ def fill(dice: random.Random, config: BootConfig) -> bytes:
     return bytes(flash)
 
 
-def trailer(
-    dice: random.Random, flash: bytearray, base: int, image_ok: int, copy_done: int, swap_info: int, magic: bytes
-) -> None:
+def trailer(dice: random.Random, flash: bytearray, place: Place, magic: bytes) -> None:
     """A trailer whose every field may be set, erased or neither."""
+    base = place.area.address
+    end = base + place.area.size
     kind = dice.random()
     if kind < 0.7:
-        flash[base + SLOT - 16 : base + SLOT] = magic
+        flash[end - 16 : end] = magic
     elif kind < 0.8:
-        flash[base + SLOT - 16] = 0x77
-    flash[base + image_ok] = dice.choice((0xFF, 0xFF, 1, 1, 0, 0x7F))
-    flash[base + copy_done] = dice.choice((0xFF, 0xFF, 1, 1, 0, 0x7F))
-    flash[base + swap_info] = dice.choice((0xFF, 2, 3, 4, 0x12, 5))
+        flash[end - 16] = 0x77
+    flash[base + place.image_ok] = dice.choice((0xFF, 0xFF, 1, 1, 0, 0x7F))
+    flash[base + place.copy_done] = dice.choice((0xFF, 0xFF, 1, 1, 0, 0x7F))
+    flash[base + place.swap_info] = dice.choice((0xFF, 2, 3, 4, 0x12, 5))
+
+
+def small_build(dice: random.Random, mode: Mode) -> BootConfig:
+    """Slots of a few sectors, now and then unequal, every alignment."""
+    sectors, images = dice.choice((4, 5, 6, 8, 11)), dice.choice((1, 1, 1, 2))
+    most = dice.choice((16, 16, 16, 64, 64, sectors + 1, sectors, sectors - 1))
+    first = second = sectors
+    if dice.random() < 0.15:
+        first, second = sectors + dice.choice((0, 1)), sectors + dice.choice((0, 1, 2))
+    at, areas = 0x10000, []
+    for number in range(images):
+        primary = Area(f"image {number} primary", at, first * SECTOR_SIZE)
+        secondary = Area(f"image {number} secondary", primary.end, second * SECTOR_SIZE)
+        areas.append(ImageSlots(primary, secondary))
+        at = secondary.end
+    encrypted = dice.random() < 0.12
+    max_align = 32 if encrypted else dice.choice((8, 8, 16, 32))
+    return BootConfig(
+        mode=mode,
+        images=tuple(areas),
+        scratch=Area("scratch", at, dice.choice((1, 2, 3, 4)) * SECTOR_SIZE) if mode is Mode.SCRATCH else None,
+        downgrade_prevention=dice.random() < 0.25,
+        max_align=max_align,
+        write_align=32 if encrypted else dice.choice([size for size in (4, 4, 8, 16, 32) if size <= max_align]),
+        flash_encryption_active=encrypted,
+        max_img_sectors=most,
+    )
+
+
+def small_image(dice: random.Random, config: BootConfig, place: Place, number: int) -> bytes:
+    """An image that ends anywhere, often beside a sector's edge or where the trailer begins."""
+    wants = dice.random() < 0.3 and len(config.images) > 1
+    options = SignOptions(
+        version=version(dice),
+        pad_header=True,
+        header_size=dice.choice((32, 32, 0x200)),
+        dependencies=(Dependency(image=1 - number, version=ImageVersion(major=1, minor=1)),) if wants else (),
+    )
+    around = len(sign_image(bytes(16), options, None)) - 16
+    fits, most = place.sectors - 2, place.sectors + 1
+    edge = SECTOR_SIZE * dice.choice(
+        (dice.randrange(fits), dice.randrange(fits), dice.randrange(fits), dice.randrange(most))
+    )
+    if dice.random() < 0.05:
+        edge = place.status
+    length = max(edge + dice.choice((-40, -4, -1, 0, 0, 1, 4, dice.randrange(SECTOR_SIZE))) - around, 1)
+    made = bytearray(sign_image(dice.randbytes(length), options, None))
+    if dice.random() < 0.05:
+        made[dice.choice((dice.randrange(32), dice.randrange(len(made)), len(made) - 1 - dice.randrange(40)))] ^= 4
+    return bytes(made)
+
+
+def small_fill(dice: random.Random, config: BootConfig) -> bytes:
+    """Two images for each pair of slots; in a third of the scenes leftovers and odd trailers too."""
+    layout = layout_of(config)
+    end = max(area.end for area in config.areas)
+    flash, odd = bytearray(b"\xff" * end), dice.random() < 0.33
+    for number, pair in enumerate(layout.slots):
+        for slot, place in enumerate(pair):
+            up = SECTOR_SIZE if config.mode is Mode.OFFSET and slot and dice.random() < 0.95 else 0
+            if dice.random() < 0.96:
+                made = small_image(dice, config, place, number)[: place.area.size - up]
+                flash[place.area.address + up : place.area.address + up + len(made)] = made
+            if odd and place.status >= 0:
+                leftovers(dice, config, flash, place)
+    if odd and layout.scratch is not None and layout.scratch.status >= 0:
+        leftovers(dice, config, flash, layout.scratch)
+    if not config.flash_encryption_active:
+        return bytes(flash)
+    return stand_in_cipher(0, bytes(flash))
+
+
+def leftovers(dice: random.Random, config: BootConfig, flash: bytearray, place: Place) -> None:
+    """A trailer as a swap may leave it, and as none would."""
+    layout, base = layout_of(config), place.area.address
+    if dice.random() < 0.75:
+        trailer(dice, flash, place, layout.magic)
+    if dice.random() < 0.4:
+        written = dice.randrange(place.status_entries)
+        for entry in range(written) if dice.random() < 0.7 else (written,):
+            flash[base + place.status + entry * config.write_align] = dice.choice((1, 2, 3))
+    if dice.random() < 0.6:
+        size = dice.choice((0, 1, SECTOR_SIZE, SECTOR_SIZE + 1, dice.randrange(place.area.size))).to_bytes(4, "little")
+        flash[base + place.swap_size : base + place.swap_size + 4] = size
+    if config.mode is Mode.OFFSET and dice.random() < 0.6:
+        flash[base + place.tlv_sizes : base + place.tlv_sizes + 4] = bytes(
+            (dice.randrange(200), 0, dice.randrange(200), 0)
+        )
 
 
 def record(seed: int, mode: Mode) -> tuple[str, dict[str, object]]:
@@ -155,16 +248,36 @@ def record(seed: int, mode: Mode) -> tuple[str, dict[str, object]]:
     return f"odd-{mode.value}-{seed}", recorder.document()
 
 
+def small_scene(seed: int, mode: Mode) -> Recorder:
+    """A small scene: requests, cuts, now and then a byte of a trailer that somebody changed."""
+    dice = random.Random(f"{mode.value} {seed}")
+    config = small_build(dice, mode)
+    recorder = Recorder(config, small_fill(dice, config), name=f"small-{mode.value}-{seed}", chip="esp32c3")
+    for _ in range(dice.choice((2, 4, 4, 6))):
+        kind, image = dice.random(), dice.randrange(len(config.images))
+        if kind < 0.25:
+            recorder.set_pending(image=image, permanent=dice.random() < 0.4)
+        elif kind < 0.32:
+            recorder.set_confirmed(image=image)
+        elif kind < 0.35 and not config.flash_encryption_active:
+            place = layout_of(config).slots[image][dice.randrange(2)]
+            at = dice.choice((place.swap_info, place.copy_done, place.image_ok, place.magic, place.swap_size))
+            recorder.flash_put(place.area.address + at, bytes((dice.choice((0, 1, 2, 3, 4, 0xFF)),)))
+        stop = dice.choice((None, dice.randrange(1, 12), dice.randrange(1, 60), dice.randrange(1, 140)))
+        recorder.boot(stop_before=stop, cut=dice.choice(("clean", "clean", "torn")))
+    return recorder
+
+
 def main() -> None:
     """Write the archive."""
     with tarfile.open(ROOT / "tests" / "vectors" / "odd.tar.xz", "w:xz", preset=9) as archive:
-        for mode, count in EACH.items():
-            for seed in range(count):
-                name, document = record(seed, mode)
-                data = (json.dumps(document, separators=(",", ":")) + "\n").encode()
-                member = tarfile.TarInfo(f"{name}.json")
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
+        chosen = [small_scene(seed, mode).document() for mode, seeds in CHOSEN.items() for seed in seeds]
+        scenes = [record(seed, mode) for mode, count in EACH.items() for seed in range(count)]
+        for name, document in [*scenes, *((str(document["name"]), document) for document in chosen)]:
+            data = (json.dumps(document, separators=(",", ":")) + "\n").encode()
+            member = tarfile.TarInfo(f"{name}.json")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
     python tools/mutate.py --line 120 swap_move               # only what is on that line
     python tools/mutate.py --every 3 swap_move                # a sample: each third mutant
     python tools/mutate.py --also fe-active swap_move         # survivors are tried on these traces too
+    python tools/mutate.py --hunt 1000 swap_move              # and on that many random small scenes of each mode
 
 The changes are those of cosmic-ray's operators and three more that suit decision tables: another member of the same
 enumeration, a row left out, a statement left out. Every mutant runs in a forked process that plays traces until one
 differs, the trace that killed most so far first. A strategy plays only the traces of its modes, and of scenarios that
-were recorded with several signature types one is enough.
+were recorded with several signature types one is enough. A survivor that a random scene tells from the model is printed with
+that scene: it belongs into `CHOSEN` of tools/make_boot_traces.py.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import hashlib
 import importlib.abc
 import importlib.machinery
+import json
 import os
 import resource
 import signal
@@ -30,7 +34,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOT = ROOT / "src" / "bootwright" / "boot"
+#: processor time of the traces of one mutant, and of one trace: the slowest needs a fifth of that
 CPU_SECONDS = 30
+TRACE_SECONDS = 5
 #: prefixes of traces that take long and that other traces stand in for
 SLOW = (
     "fe-active-sweep",
@@ -49,6 +55,9 @@ MODES = {
     "overwrite": ("overwrite", "overwrite-fast"),
     "dependencies": ("scratch", "overwrite"),
 }
+
+#: modes whose random scenes tell the tables' survivors apart
+SCENES = ("scratch", "move", "offset", "overwrite", "overwrite-fast")
 
 BINARY: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
     ast.Add: (ast.Sub, ast.Mult),
@@ -293,6 +302,7 @@ def first_difference(module: str, code: CodeType, names: list[str], documents: d
 
             for name in names:
                 os.write(writer, b"\x00")
+                signal.setitimer(signal.ITIMER_VIRTUAL, TRACE_SECONDS)
                 if play(parse_trace(documents[name])):
                     os._exit(1)
             os._exit(0)
@@ -307,12 +317,68 @@ def first_difference(module: str, code: CodeType, names: list[str], documents: d
     return names[max(begun - 1, 0)] if status else None
 
 
+Scene = tuple[str, int]
+
+
+def answers(scenes: list[Scene]) -> Iterator[tuple[Scene, str]]:
+    """What the model, as it is loaded now, makes of random small scenes: mode and seed, and a hash of all steps."""
+    sys.modules.pop("make_boot_traces", None)
+    import make_boot_traces
+
+    for mode, seed in scenes:
+        signal.setitimer(signal.ITIMER_VIRTUAL, TRACE_SECONDS)
+        document = make_boot_traces.small_scene(seed, make_boot_traces.Mode(mode)).document()
+        for step in document["steps"]:
+            step.pop("log", None)
+        yield (mode, seed), hashlib.sha256(json.dumps(document["steps"]).encode()).hexdigest()
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def telling_scene(module: str, code: CodeType, expected: dict[Scene, str]) -> Scene | None:
+    """The first small scene of which a mutant makes something else, found in a child process."""
+    scenes = list(expected)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            install(module, code)
+            for scene, digest in answers(scenes):
+                if digest != expected[scene]:
+                    os._exit(1)
+                os.write(writer, b"\x00")
+            os._exit(0)
+        except BaseException:
+            os._exit(2)
+    os.close(writer)
+    same = 0
+    while data := os.read(reader, 4096):
+        same += len(data)
+    os.close(reader)
+    _, status = os.waitpid(child, 0)
+    return scenes[same] if status else None
+
+
 class Tally:
     """Who was killed, and by what."""
 
     def __init__(self) -> None:
         self.killers: Counter[str] = Counter()
-        self.killed = self.survived = 0
+        self.killed = self.survived = self.hunted = 0
+        self.expected: dict[Scene, str] = {}  #: the scenes to hunt with, those that told most apart first
+        self.told: Counter[Scene] = Counter()
+
+    def hunt(self, module: str, code: CodeType) -> str:
+        """Try a survivor on random scenes."""
+        if not self.expected:
+            return ""
+        order = sorted(self.expected, key=lambda scene: -self.told[scene])
+        scene = telling_scene(module, code, {scene: self.expected[scene] for scene in order})
+        if scene is None:
+            return "survives the scenes too: "
+        self.hunted += 1
+        self.told[scene] += 1
+        return f"told by {scene[0]} {scene[1]}: "
 
     def run(
         self, module: str, what: str, code: CodeType, names: list[str], documents: dict[str, Any], more: list[str]
@@ -326,7 +392,7 @@ class Tally:
             killer = failing_test(module, code)
         if killer is None:
             self.survived += 1
-            print(what, flush=True)
+            print(self.hunt(module, code) + what, flush=True)
         else:
             self.killed += 1
             self.killers[killer] += 1
@@ -340,8 +406,9 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="take each Nth mutant")
     parser.add_argument("--skip", nargs="*", default=list(SLOW), help="traces left out, by prefix")
     parser.add_argument("--also", nargs="*", default=[], help="of those left out, what survivors are tried on")
+    parser.add_argument("--hunt", type=int, default=0, help="random small scenes that survivors are tried on, per mode")
     arguments = parser.parse_args()
-    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "tools")]
     from tests.support.traces import odd_document, odd_names, trace_document, trace_names
 
     odd = set(odd_names())
@@ -361,12 +428,18 @@ def main() -> int:
             if failing_test(module, compile((BOOT / f"{module}.py").read_text(), module, "exec")):
                 print("the unit tests fail without any mutation")
                 return 2
+            tally.expected = dict(
+                answers([(mode, seed) for mode in wanted or SCENES for seed in range(arguments.hunt)])
+            )
             for number, (line, what, code) in enumerate(mutants(module)):
                 if arguments.line in (None, line) and number % arguments.every == 0:
                     tally.run(module, f"{module}:{line}: {what}", code, played, documents, more)
     except KeyboardInterrupt:
         print("interrupted")
     print(f"{tally.killed + tally.survived} mutants, {tally.killed} killed, {tally.survived} survived", flush=True)
+    if arguments.hunt:
+        scenes = ", ".join(f"{mode} {seed}" for mode, seed in sorted(tally.told))
+        print(f"{tally.hunted} of the survivors are told by {len(tally.told)} scenes: {scenes}", flush=True)
     return 1 if tally.survived else 0
 
 
