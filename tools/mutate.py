@@ -9,8 +9,8 @@
 The changes are those of cosmic-ray's operators and three more that suit decision tables: another member of the same
 enumeration, a row left out, a statement left out. Every mutant runs in a forked process that plays traces until one
 differs, the trace that killed most so far first. A strategy plays only the traces of its modes, and of scenarios that
-were recorded with several signature types one is enough. A survivor that a random scene tells from the model is printed with
-that scene: it belongs into `CHOSEN` of tools/make_boot_traces.py.
+were recorded with several signature types one is enough. A survivor that a random scene tells from the model is printed
+with that scene: it belongs into `CHOSEN` of tools/make_boot_traces.py.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ UNIT_TESTS = [
     str(ROOT / "tests" / "boot" / f"test_{name}.py") for name in ("tables", "odd_layouts", "image_limits", "encrypted")
 ]
 #: calls whose arguments are for people: what they say changes nothing in the flash
-FOR_PEOPLE = {"log", "failed", "halted", "mark", "refused", "_refused", "hold"}
+FOR_PEOPLE = {"log", "log_if", "failed", "halted", "mark", "refused", "_refused", "hold"}
 
 
 def mutations(node: ast.AST) -> Iterator[ast.AST]:

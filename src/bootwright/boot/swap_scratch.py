@@ -12,7 +12,7 @@ from bootwright.boot.copying import copy_region, must_copy
 from bootwright.boot.header import U32, Header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Layout, Place
 from bootwright.boot.loader_state import Loader, Source, Status
-from bootwright.boot.outcome import HaltError, halted
+from bootwright.boot.outcome import HaltError
 from bootwright.boot.status_bytes import anything_behind, first_gap
 from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType
 from bootwright.flash import Program
@@ -49,7 +49,7 @@ def slots_compatible(loader: Loader) -> bool:
     if primary.sectors != secondary.sectors:
         loader.probe.log("WRN", "Cannot upgrade: slots are not compatible")
         return False
-    if loader.layout.scratch is not None and loader.layout.sector_size > loader.scratch.area.size:
+    if loader.layout.sector_size > loader.scratch.area.size:
         loader.probe.log("WRN", "Cannot upgrade: not all sectors fit inside scratch")
         return False
     return True
@@ -89,42 +89,36 @@ def read_status_bytes(loader: Loader, place: Place, status: Status) -> None:
     status.idx, status.state = found // STATES + 1, found % STATES + 1
 
 
-def groups_of(loader: Loader, copy_size: int) -> list[tuple[int, int]]:
+def groups_of(loader: Loader, copy_size: int) -> tuple[tuple[int, int], ...]:
     """How swap_run cuts the image into groups: (first sector, bytes), the top one first."""
-    layout = loader.layout
-    last = _last_sector(loader, copy_size)
-    step, room, count = layout.sector_size, loader.scratch.area.size, loader.place(PRIMARY).sectors
-    groups = []
-    while last >= 0:
-        if last < count:
-            sectors = min(last + 1, room // step)
-            first, size = last + 1 - sectors, sectors * step
-        else:
-            first, size = _group_outside(loader, last, room)
-        if size == 0:
-            raise halted("mcuboot.scratch.too_small", "scratch", "no sector fits into scratch: endless loop")
-        groups.append((first, size))
-        last = first - 1
-    return groups
-
-
-def _last_sector(loader: Loader, copy_size: int) -> int:
-    """find_last_sector_idx."""
-    layout, count = loader.layout, loader.place(PRIMARY).sectors
-    if copy_size <= count * layout.sector_size:
-        return -(-copy_size // layout.sector_size) - 1
-    found = _walk(loader.layout, loader.image, loader.filled, copy_size)
+    found = _groups(loader.layout, loader.image, loader.filled, loader.scratch.area.size, copy_size)
     if isinstance(found, HaltError):
         raise found
     return found
 
 
 @lru_cache(maxsize=4096)
-def _walk(layout: Layout, image: int, filled: int, copy_size: int) -> int | HaltError:
-    """Where a size beyond the slot leads: both slots' sectors are added up until they agree."""
+def _groups(
+    layout: Layout, image: int, filled: int, room: int, copy_size: int
+) -> tuple[tuple[int, int], ...] | HaltError:
+    last = _last_sector(layout, image, filled, copy_size)
+    if isinstance(last, HaltError):
+        return last
+    groups = []
+    while last >= 0:
+        first, size = last + 1, 0
+        while first > 0 and (grown := size + layout.sector(image, PRIMARY, first - 1, filled=filled)[1]) <= room:
+            first, size = first - 1, grown
+        groups.append((first, size))
+        last = first - 1
+    return tuple(groups)
+
+
+def _last_sector(layout: Layout, image: int, filled: int, copy_size: int) -> int | HaltError:
+    """find_last_sector_idx: both slots' sectors are added up until they agree; a corrupt size leads behind them."""
     index = [0, 0]
     size = [0, 0]
-    while True:
+    while size[PRIMARY] < copy_size or size[PRIMARY] != size[SECONDARY]:
         for slot, other in ((PRIMARY, SECONDARY), (SECONDARY, PRIMARY)):
             if size[slot] < copy_size or size[slot] < size[other]:
                 try:
@@ -132,17 +126,7 @@ def _walk(layout: Layout, image: int, filled: int, copy_size: int) -> int | Halt
                 except HaltError as halt:
                     return halt
                 index[slot] += 1
-        if size[PRIMARY] >= copy_size and size[PRIMARY] == size[SECONDARY]:
-            return index[PRIMARY] - 1
-
-
-def _group_outside(loader: Loader, last: int, room: int) -> tuple[int, int]:
-    """boot_copy_sz where a corrupt swap size leads behind the slot's sectors."""
-    size, at = 0, last
-    while at >= 0 and size + loader.sector_length(PRIMARY, at) <= room:
-        size += loader.sector_length(PRIMARY, at)
-        at -= 1
-    return at + 1, size
+    return index[PRIMARY] - 1
 
 
 def read_image_header(loader: Loader, slot: int, status: Status | None) -> Header | None:
