@@ -187,7 +187,8 @@ def small_image(dice: random.Random, config: BootConfig, place: Place, number: i
     if dice.random() < 0.05:
         edge = place.status
     length = max(edge + dice.choice((-40, -4, -1, 0, 0, 1, 4, dice.randrange(SECTOR_SIZE))) - around, 1)
-    made = bytearray(sign_image(dice.randbytes(length), options, None))
+    payload = (dice.randbytes(61) * (length // 61 + 1))[:length]  # packs well, and no two sectors are alike
+    made = bytearray(sign_image(payload, options, None))
     if dice.random() < 0.05:
         made[dice.choice((dice.randrange(32), dice.randrange(len(made)), len(made) - 1 - dice.randrange(40)))] ^= 4
     return bytes(made)
@@ -200,7 +201,7 @@ def small_fill(dice: random.Random, config: BootConfig) -> bytes:
     flash, odd = bytearray(b"\xff" * end), dice.random() < 0.33
     for number, pair in enumerate(layout.slots):
         for slot, place in enumerate(pair):
-            up = SECTOR_SIZE if config.mode is Mode.OFFSET and slot and dice.random() < 0.95 else 0
+            up = SECTOR_SIZE if config.mode is Mode.OFFSET and slot and dice.random() < 0.9 else 0
             if dice.random() < 0.96:
                 made = small_image(dice, config, place, number)[: place.area.size - up]
                 flash[place.area.address + up : place.area.address + up + len(made)] = made

@@ -4,13 +4,13 @@
     python tools/mutate.py --line 120 swap_move               # only what is on that line
     python tools/mutate.py --every 3 swap_move                # a sample: each third mutant
     python tools/mutate.py --also fe-active swap_move         # survivors are tried on these traces too
-    python tools/mutate.py --hunt 1000 swap_move              # and on that many random small scenes of each mode
+    python tools/mutate.py --hunt 300 swap_move               # and each is tried on random small scenes
 
 The changes are those of cosmic-ray's operators and three more that suit decision tables: another member of the same
 enumeration, a row left out, a statement left out. Every mutant runs in a forked process that plays traces until one
 differs, the trace that killed most so far first. A strategy plays only the traces of its modes, and of scenarios that
-were recorded with several signature types one is enough. A survivor that a random scene tells from the model is printed
-with that scene: it belongs into `CHOSEN` of tools/make_boot_traces.py.
+were recorded with several signature types one is enough. A random scene that tells a mutant from the model is
+printed: it belongs into `CHOSEN` of tools/make_boot_traces.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import ast
 import copy
 import hashlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import json
@@ -323,11 +324,10 @@ Scene = tuple[str, int]
 def answers(scenes: list[Scene]) -> Iterator[tuple[Scene, str]]:
     """What the model, as it is loaded now, makes of random small scenes: mode and seed, and a hash of all steps."""
     sys.modules.pop("make_boot_traces", None)
-    import make_boot_traces
-
+    scenes_of = importlib.import_module("make_boot_traces")
     for mode, seed in scenes:
         signal.setitimer(signal.ITIMER_VIRTUAL, TRACE_SECONDS)
-        document = make_boot_traces.small_scene(seed, make_boot_traces.Mode(mode)).document()
+        document = scenes_of.small_scene(seed, scenes_of.Mode(mode)).document()
         for step in document["steps"]:
             step.pop("log", None)
         yield (mode, seed), hashlib.sha256(json.dumps(document["steps"]).encode()).hexdigest()
@@ -364,38 +364,37 @@ class Tally:
 
     def __init__(self) -> None:
         self.killers: Counter[str] = Counter()
-        self.killed = self.survived = self.hunted = 0
+        self.killed = self.survived = 0
         self.expected: dict[Scene, str] = {}  #: the scenes to hunt with, those that told most apart first
         self.told: Counter[Scene] = Counter()
-
-    def hunt(self, module: str, code: CodeType) -> str:
-        """Try a survivor on random scenes."""
-        if not self.expected:
-            return ""
-        order = sorted(self.expected, key=lambda scene: -self.told[scene])
-        scene = telling_scene(module, code, {scene: self.expected[scene] for scene in order})
-        if scene is None:
-            return "survives the scenes too: "
-        self.hunted += 1
-        self.told[scene] += 1
-        return f"told by {scene[0]} {scene[1]}: "
 
     def run(
         self, module: str, what: str, code: CodeType, names: list[str], documents: dict[str, Any], more: list[str]
     ) -> None:
-        """Try one mutant on the traces, then on `more` of them, then on the unit tests; print a survivor."""
-        order = sorted(names, key=lambda name: -self.killers[name])
-        killer = first_difference(module, code, order, documents)
-        if killer is None and more:
-            killer = first_difference(module, code, more, documents)
+        """Try one mutant on random scenes, on traces, on `more` of them, on the unit tests; print a survivor."""
+        scene = self._scene(module, code)
+        if scene is not None:
+            self.told[scene] += 1
+            self.killed += 1
+            if self.told[scene] == 1:
+                print(f"told by the scene {scene[0]} {scene[1]}: {what}", flush=True)
+            return
+        killer = None
+        for some in (sorted(names, key=lambda name: -self.killers[name]), more):
+            if killer is None and some:
+                killer = first_difference(module, code, some, documents)
         if killer is None:
             killer = failing_test(module, code)
         if killer is None:
             self.survived += 1
-            print(self.hunt(module, code) + what, flush=True)
+            print(what, flush=True)
         else:
             self.killed += 1
             self.killers[killer] += 1
+
+    def _scene(self, module: str, code: CodeType) -> Scene | None:
+        order = sorted(self.expected, key=lambda scene: -self.told[scene])
+        return telling_scene(module, code, {scene: self.expected[scene] for scene in order}) if order else None
 
 
 def main() -> int:
@@ -403,10 +402,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+")
     parser.add_argument("--line", type=int, help="only mutants on this line")
+    parser.add_argument("--from-line", type=int, default=0, help="only mutants on this line and below")
     parser.add_argument("--every", type=int, default=1, help="take each Nth mutant")
     parser.add_argument("--skip", nargs="*", default=list(SLOW), help="traces left out, by prefix")
     parser.add_argument("--also", nargs="*", default=[], help="of those left out, what survivors are tried on")
-    parser.add_argument("--hunt", type=int, default=0, help="random small scenes that survivors are tried on, per mode")
+    parser.add_argument("--hunt", type=int, default=0, help="random small scenes, per mode")
     arguments = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "tools")]
     from tests.support.traces import odd_document, odd_names, trace_document, trace_names
@@ -432,14 +432,14 @@ def main() -> int:
                 answers([(mode, seed) for mode in wanted or SCENES for seed in range(arguments.hunt)])
             )
             for number, (line, what, code) in enumerate(mutants(module)):
-                if arguments.line in (None, line) and number % arguments.every == 0:
+                if arguments.line in (None, line) and line >= arguments.from_line and number % arguments.every == 0:
                     tally.run(module, f"{module}:{line}: {what}", code, played, documents, more)
     except KeyboardInterrupt:
         print("interrupted")
     print(f"{tally.killed + tally.survived} mutants, {tally.killed} killed, {tally.survived} survived", flush=True)
     if arguments.hunt:
         scenes = ", ".join(f"{mode} {seed}" for mode, seed in sorted(tally.told))
-        print(f"{tally.hunted} of the survivors are told by {len(tally.told)} scenes: {scenes}", flush=True)
+        print(f"{tally.told.total()} of the killed are told by {len(tally.told)} scenes: {scenes}", flush=True)
     return 1 if tally.survived else 0
 
 
