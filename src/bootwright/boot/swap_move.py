@@ -102,7 +102,6 @@ def swap_run(loader: Loader, status: Status, copy_size: int) -> Program[None]:
     loader.probe.log("INF", "Starting swap using move algorithm.")
     last = sectors_for(loader, copy_size)
     if status.is_reset and not room_for(loader, last):
-        status.swap_type = SwapType.NONE
         return
     yield from _fixup_revert(loader, status)
     if status.op == MOVE:

@@ -100,9 +100,8 @@ def _resumed_header(loader: Loader, slot: int, status: Status) -> tuple[int, int
             return (SECONDARY, step) if moved else (PRIMARY, 0)
         moved = done > last or (done == last and status.state == 3)
         return (PRIMARY, 0) if moved else (SECONDARY, 0)
-    if slot == PRIMARY:
-        moved = (done > 0 or status.state == 2) and status.idx <= last
-        return (SECONDARY, 0) if moved else (PRIMARY, 0)
+    if slot == PRIMARY:  # a status that is not reset has moved sector 0 at least
+        return (SECONDARY, 0) if status.idx <= last else (PRIMARY, 0)
     return (PRIMARY, 0) if done > 0 else (SECONDARY, step)
 
 
@@ -111,7 +110,6 @@ def swap_run(loader: Loader, status: Status, copy_size: int) -> Program[None]:
     loader.probe.log("INF", "Starting swap using offset algorithm.")
     last = last_index(loader, copy_size)
     if status.is_reset and not room_for(loader, last):
-        status.swap_type = SwapType.NONE
         return
     primary, secondary = loader.place(PRIMARY), loader.place(SECONDARY)
     yield from _fixup_revert(loader, status)
