@@ -128,6 +128,18 @@ def test_a_revert_encrypts_the_update_again_with_its_own_key(mode: Mode, saves_t
     assert flash.read(SECONDARY + up, len(sealed)) == sealed
 
 
+@pytest.mark.parametrize("mode", SWAPS)
+def test_the_image_that_was_replaced_is_encrypted_with_its_own_key_until_it_comes_back(mode: Mode) -> None:
+    config = build(mode, encryption(KeyTlv.X25519, 16))
+    clear, sealed = image(1, config.encryption, clear=True), image(1, config.encryption)
+    flash = flash_of(config, clear, image(2, config.encryption))
+    drive(set_pending(flash, config), flash.apply)
+    assert version_of(boot(flash, config)) == "2.0.0+0"
+    assert flash.read(SECONDARY, 32 + 9016) == sealed[: 32 + 9016], "header and payload"
+    assert version_of(boot(flash, config)) == "1.0.0+0"
+    assert flash.read(BASE, len(clear)) == clear
+
+
 @pytest.mark.parametrize("mode", UPDATES)
 @pytest.mark.parametrize("saves_tlv", [False, True])
 def test_between_two_encrypted_images_power_may_be_lost_at_any_operation(mode: Mode, saves_tlv: bool) -> None:
