@@ -197,3 +197,11 @@ def test_a_status_that_is_written_to_its_end_counts_all_entries() -> None:
     status = Status()
     swap_scratch.read_status_bytes(Loader(flash, config, Console()), place, status)
     assert (status.idx, status.state) == (2, 1)
+
+
+@pytest.mark.parametrize("mode", [Mode.MOVE, Mode.OFFSET])
+def test_room_is_asked_for_only_before_a_swap_begins(mode: Mode) -> None:
+    for status, goes_on in ((Status(), False), (Status(1, 2), True)):
+        loader = loader_for(mode, max_img_sectors=128)
+        run = swap_move.swap_run if mode is Mode.MOVE else swap_offset.swap_run
+        assert bool(list(run(loader, status, 0x10000))) is goes_on
