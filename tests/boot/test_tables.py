@@ -205,3 +205,34 @@ def test_room_is_asked_for_only_before_a_swap_begins(mode: Mode) -> None:
         loader = loader_for(mode, max_img_sectors=128)
         run = swap_move.swap_run if mode is Mode.MOVE else swap_offset.swap_run
         assert bool(list(run(loader, status, 0x10000))) is goes_on
+
+
+def two_images(scratch: int) -> Loader:
+    """Two images whose slots have 4 of at most 16 sectors: their tables lie behind each other, scratch's the last."""
+    areas = [Area(f"slot {number}", BASE + number * 0x4000, 0x4000) for number in range(4)]
+    config = replace(
+        build(Mode.SCRATCH),
+        images=(ImageSlots(areas[0], areas[1]), ImageSlots(areas[2], areas[3])),
+        scratch=Area("scratch", BASE + 0x10000, scratch),
+        max_img_sectors=16,
+    )
+    return Loader(Sectors.holding(b"\xff" * 0x40000), config, Console())
+
+
+def test_a_corrupt_swap_size_leads_through_the_tables_of_all_slots() -> None:
+    """Entries 4 to 15 of each table are empty; the secondary's walk reaches scratch when the primary's is at its end."""
+    loader = two_images(0x5000)
+    assert swap_scratch.groups_of(loader, 0) == ()
+    assert swap_scratch.groups_of(loader, 1) == ((0, 0x1000),)
+    assert swap_scratch.groups_of(loader, 0x4000) == ((0, 0x4000),)
+    assert swap_scratch.groups_of(loader, 0x4001) == ((0, 0x5000),)
+    assert swap_scratch.groups_of(loader, 0xD000) == ((20, 0x5000), (3, 0x5000), (0, 0x3000))
+    with pytest.raises(HaltError, match="walks off"):
+        swap_scratch.groups_of(loader, 0xE000)
+
+
+def test_both_walks_must_reach_a_corrupt_swap_size() -> None:
+    loader = two_images(0x3000)
+    assert swap_scratch.groups_of(loader, 0xB000)[0] == (20, 0x3000)
+    with pytest.raises(HaltError, match="walks off"):
+        swap_scratch.groups_of(loader, 0xC000)
