@@ -94,8 +94,17 @@ UNIT_TESTS = [
 FOR_PEOPLE = {"log", "log_if", "failed", "halted", "mark", "refused", "_refused", "hold"}
 
 
-#: what is the same for slots, which are 0 or 1
-SAME_FOR_SLOTS = {("PRIMARY", ast.Eq): ast.LtE, ("SECONDARY", ast.Eq): ast.GtE}
+#: comparisons that mean the same: slots are 0 and 1, a status counts from 1, its operations are 1 and 2
+SAME: dict[tuple[str, type[ast.cmpop]], type[ast.cmpop]] = {
+    ("slot PRIMARY", ast.Eq): ast.LtE,
+    ("slot SECONDARY", ast.Eq): ast.GtE,
+    ("status.idx 1", ast.Eq): ast.LtE,
+    ("status.idx 1", ast.NotEq): ast.Gt,
+    ("status.state 1", ast.Eq): ast.LtE,
+    ("status.op MOVE", ast.Eq): ast.LtE,
+    ("status.op MOVE", ast.NotEq): ast.Gt,
+    ("status.op SWAP", ast.Eq): ast.GtE,
+}
 
 
 def mutations(node: ast.AST) -> Iterator[ast.AST]:
@@ -104,7 +113,7 @@ def mutations(node: ast.AST) -> Iterator[ast.AST]:
         for op in BINARY.get(type(node.op), ()):
             yield ast.BinOp(node.left, op(), node.right)
     elif isinstance(node, ast.Compare) and len(node.ops) == 1:
-        same = SAME_FOR_SLOTS.get((ast.unparse(node.comparators[0]), type(node.ops[0])))
+        same = SAME.get((f"{ast.unparse(node.left)} {ast.unparse(node.comparators[0])}", type(node.ops[0])))
         for other in COMPARISONS[type(node.ops[0])]:
             if other is same:
                 continue
