@@ -220,7 +220,7 @@ def two_images(scratch: int) -> Loader:
 
 
 def test_a_corrupt_swap_size_leads_through_the_tables_of_all_slots() -> None:
-    """Entries 4 to 15 of each table are empty; the secondary's walk reaches scratch when the primary's is at its end."""
+    """Entries 4 to 15 of a table are empty; the secondary's walk reaches scratch when the primary's ends."""
     loader = two_images(0x5000)
     assert swap_scratch.groups_of(loader, 0) == ()
     assert swap_scratch.groups_of(loader, 1) == ((0, 0x1000),)

@@ -32,11 +32,6 @@ def read_image_header(loader: Loader, slot: int, status: Status | None) -> Heade
     return loader.read_header(loader.place(slot).area, 0)
 
 
-def max_image_size(loader: Loader) -> int:
-    """bootutil_max_image_size: up to swap_info, in either slot."""
-    return loader.place(PRIMARY).swap_info
-
-
 def copy_image(loader: Loader, status: Status) -> Program[None]:
     """boot_copy_image: the whole slot, the secondary's trailer included; then the request is dropped."""
     step = loader.layout.sector_size
@@ -60,7 +55,7 @@ def copy_image_fast(loader: Loader, status: Status) -> Program[None]:
         raise halted("mcuboot.image.size_unreadable", "secondary", because)
     _announce(loader)
     loader.mark("overwrite: erase primary", status)
-    needed = min(max(1, -(-image_size // step)), primary.sectors)
+    needed = min(-(-image_size // step), primary.sectors)
     for index in range(needed):
         yield from loader.must_erase(primary, index * step, step, "erase primary")
     first = layout.first_trailer_sector(loader.image, PRIMARY) * step

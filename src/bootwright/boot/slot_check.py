@@ -27,11 +27,11 @@ class Strategy:
 
     slots_compatible: Callable[[Loader], bool]
     read_image_header: Callable[[Loader, int, Status | None], Header | None]
-    max_image_size: Callable[[Loader], int]
+    max_image_size: Callable[[Loader], int] | None = None  #: None: what the trailer of the image's own slot leaves
     headers_need_magic: bool = False  #: boot_read_image_header fails on another magic while the status is looked at
 
 
-_PLAIN = Strategy(overwrite.slots_compatible, overwrite.read_image_header, overwrite.max_image_size)
+_PLAIN = Strategy(overwrite.slots_compatible, overwrite.read_image_header)
 STRATEGIES = dict.fromkeys(Mode, _PLAIN) | {
     Mode.SCRATCH: Strategy(swap_scratch.slots_compatible, swap_scratch.read_image_header, swap_scratch.max_image_size),
     Mode.MOVE: Strategy(swap_move.slots_compatible, swap_move.read_image_header, swap_move.max_image_size, True),
@@ -44,8 +44,9 @@ STRATEGIES = dict.fromkeys(Mode, _PLAIN) | {
 def max_image_size(loader: Loader, slot: int) -> int:
     """bootutil_max_image_size: a swap counts with both slots, the other modes with the image's own."""
     mode, place = loader.config.mode, loader.place(slot)
-    if mode.swaps:
-        return STRATEGIES[mode].max_image_size(loader)
+    of_both = STRATEGIES[mode].max_image_size
+    if of_both is not None:
+        return of_both(loader)
     return place.status_offset if mode is Mode.SINGLE else place.swap_info
 
 
