@@ -88,7 +88,7 @@ MEMBERS = {
 }
 UNIT_TESTS = [
     str(ROOT / "tests" / "boot" / f"test_{name}.py")
-    for name in ("tables", "headers_in_a_swap", "odd_layouts", "image_limits", "encrypted")
+    for name in ("tables", "headers_in_a_swap", "dependencies", "odd_layouts", "image_limits", "choose", "encrypted")
 ]
 #: calls whose arguments are for people: what they say changes nothing in the flash
 FOR_PEOPLE = {"log", "log_if", "failed", "halted", "mark", "refused", "_refused", "hold"}

@@ -10,6 +10,8 @@ from tests.support.scenes import BASE, build, scene, signed
 
 from bootwright.boot import swap_move, swap_offset, swap_scratch
 from bootwright.boot.config import ImageSlots, Mode
+from bootwright.boot.header import NO_HEADER
+from bootwright.boot.layout import SECONDARY
 from bootwright.boot.loader import boot_go, set_pending
 from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import Booted, HaltError
@@ -236,3 +238,11 @@ def test_both_walks_must_reach_a_corrupt_swap_size() -> None:
     assert swap_scratch.groups_of(loader, 0xB000)[0] == (20, 0x3000)
     with pytest.raises(HaltError, match="walks off"):
         swap_scratch.groups_of(loader, 0xC000)
+
+
+@pytest.mark.parametrize(("size", "sectors"), [(0xFFF, 1), (0x1000, 1), (0x1001, 2), (0x1FFF, 2), (0x2000, 2)])
+def test_a_swap_by_offset_skips_what_an_image_does_not_use(size: int, sectors: int) -> None:
+    """The image with its header and both TLV areas."""
+    loader = loader_for(Mode.OFFSET)
+    loader.headers[0][SECONDARY] = NO_HEADER._replace(hdr_size=32, protect_tlv_size=60, img_size=size - 192)
+    assert swap_offset._used_sectors(loader, SECONDARY, 100) == sectors
