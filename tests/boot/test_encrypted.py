@@ -63,8 +63,10 @@ def build(mode: Mode, kind: ImageEncryption | None) -> BootConfig:
     )
 
 
-def image(version: int, kind: ImageEncryption | None, *, clear: bool = False, load: int = 0) -> bytes:
-    """An image of some sectors; encrypted ones are made for the key of the build, or come in the clear."""
+def image(
+    version: int, kind: ImageEncryption | None, *, clear: bool = False, load: int = 0, size: int | None = None
+) -> bytes:
+    """An image with a payload of `size` bytes; encrypted ones for the key of the build, or in the clear."""
     secret = None
     if kind is not None:
         recipient = kind.key.public if isinstance(kind.key, PrivateKey) else kind.key
@@ -82,7 +84,8 @@ def image(version: int, kind: ImageEncryption | None, *, clear: bool = False, lo
         load_addr=load,
         extra_flags=int(ImageFlags.RAM_LOAD) if load else 0,
     )
-    return sign_image(random.Random(version).randbytes(9000 + version * 16), options, signing_key())
+    size = 9000 + version * 16 if size is None else size
+    return sign_image(random.Random(version).randbytes(size), options, signing_key())
 
 
 def flash_of(config: BootConfig, primary: bytes, secondary: bytes) -> Sectors:
@@ -159,6 +162,20 @@ def test_between_two_encrypted_images_power_may_be_lost_at_any_operation(mode: M
         assert version_of(boot(flash, config)) == "2.0.0+0", f"cut {cut} of {total}"
         finals.add(flash.read(BASE, 9500))
     assert len(finals) == 1
+
+
+def test_keys_move_with_the_trailer_from_scratch_into_the_primary_slot() -> None:
+    """The image reaches into the sector of the trailer, so that the swap begins with its status in scratch."""
+    config = build(Mode.SCRATCH, encryption(KeyTlv.X25519, 16))
+    flash = flash_of(config, image(1, None), image(2, config.encryption, size=0x7400))
+    drive(set_pending(flash, config), flash.apply)
+    key, place = random.Random(2).randbytes(16), layout_of(config).slots[0][0]
+    program = boot_go(flash, config)
+    while flash.read(BASE + place.magic, 16) == b"\xff" * 16:
+        flash.apply(next(program))
+    program.close()
+    assert flash.read(BASE + place.keys[1], 16) == key
+    assert version_of(boot(flash, config)) == "2.0.0+0"
 
 
 @pytest.mark.parametrize(("saves_tlv", "stored"), [(False, 16), (True, 80)])

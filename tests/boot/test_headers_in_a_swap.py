@@ -153,6 +153,7 @@ MOVED = {  # operation, index and state
     (SWAP, 3, 1): (S0, P0),
     (SWAP, 3, 2): (S0, P0),
     (SWAP, 4, 1): (P0, S0),
+    (SWAP, 4, 2): (P0, S0),
 }
 
 

@@ -11,15 +11,15 @@ from tests.support.scenes import BASE, build, scene, signed
 from bootwright.boot import swap_move, swap_offset, swap_scratch
 from bootwright.boot.config import ImageSlots, Mode
 from bootwright.boot.header import NO_HEADER
-from bootwright.boot.layout import SECONDARY
+from bootwright.boot.layout import PRIMARY, SECONDARY, layout_of
 from bootwright.boot.loader import boot_go, set_pending
-from bootwright.boot.loader_state import Loader, Source, Status
+from bootwright.boot.loader_state import MOVE, SWAP, Loader, Source, Status
 from bootwright.boot.outcome import Booted, HaltError
 from bootwright.boot.probe import Console
 from bootwright.boot.sectors import Sectors
 from bootwright.boot.slot_check import STRATEGIES
 from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType, decode_flag, swap_type_of
-from bootwright.flash import Area, drive
+from bootwright.flash import Area, FlashOp, Write, drive
 from bootwright.host.explore_scene import Action
 
 MAGICS, FLAGS = (Magic.GOOD, Magic.BAD, Magic.UNSET), (Flag.SET, Flag.BAD, Flag.UNSET)
@@ -246,3 +246,56 @@ def test_a_swap_by_offset_skips_what_an_image_does_not_use(size: int, sectors: i
     loader = loader_for(Mode.OFFSET)
     loader.headers[0][SECONDARY] = NO_HEADER._replace(hdr_size=32, protect_tlv_size=60, img_size=size - 192)
     assert swap_offset._used_sectors(loader, SECONDARY, 100) == sectors
+
+
+@pytest.mark.parametrize(
+    ("entry", "status"),
+    [
+        (0, Status(1, 1, MOVE)),
+        (1, Status(2, 1, MOVE)),
+        (15, Status(16, 1, MOVE)),
+        (16, Status(1, 1, SWAP)),
+        (17, Status(1, 2, SWAP)),
+        (18, Status(2, 1, SWAP)),
+        (33, Status(9, 2, SWAP)),
+        (48, Status(17, 1, SWAP)),
+    ],
+)
+def test_how_far_a_swap_by_move_got(entry: int, status: Status) -> None:
+    """Of 48 entries, the first 16 count the sectors that moved up."""
+    loader = loader_for(Mode.MOVE, max_img_sectors=16)
+    place = loader.place(PRIMARY)
+    flash = Sectors.holding(b"\xff" * 0x40000)
+    flash.load(place.area.address + place.status_offset, b"\x01\xff\xff\xff" * entry)
+    read = Status()
+    swap_move.read_status_bytes(Loader(flash, loader.config, Console()), place, read)
+    assert read == status
+
+
+def test_swap_scratch_leaves_room_for_the_trailer_in_scratch_only_where_the_sector_of_the_trailer_has_none() -> None:
+    for count in range(150, 200):
+        config = replace(build(Mode.SCRATCH, slot=0x1000), max_img_sectors=count)
+        loader = Loader(Sectors.holding(b"\xff" * 0x40000), config, Console())
+        assert swap_scratch.max_image_size(loader) == 0x1000 - loader.layout.trailer_size
+    assert swap_scratch.max_image_size(loader_for(Mode.SCRATCH, sector_size=0x8000)) == 0
+
+
+def test_the_first_group_leaves_the_trailer_in_scratch_alone() -> None:
+    """A trailer of a sector and 20 bytes: what it leaves of a sector would not leave room for scratch's own."""
+    made = scene(Mode.SCRATCH, Action.TEST, size=0xE000 + 4000, scratch=0x1000)
+    config = replace(made.config, max_img_sectors=339)
+    layout, flash = layout_of(config), made.flash()
+    assert layout.trailer_size == 0x1000 + 20
+    assert layout.scratch is not None
+    drive(set_pending(flash, config), flash.apply)
+    room, ends = layout.scratch.area.address + layout.scratch.status_offset, []
+
+    def perform(op: FlashOp) -> None:
+        if isinstance(op, Write) and op.why == "copy secondary to scratch":
+            ends.append(op.address + len(op.data))
+        flash.apply(op)
+
+    outcome = drive(boot_go(flash, config), perform)
+    assert isinstance(outcome, Booted)
+    assert outcome.version == "2.0.0+0"
+    assert max(ends[:4]) == room, "the first group"

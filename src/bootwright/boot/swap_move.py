@@ -52,8 +52,6 @@ def status_source(loader: Loader) -> Source:
 def read_status_bytes(loader: Loader, place: Place, status: Status) -> None:
     """swap_read_status_bytes: the highest written entry tells how far the swap got."""
     found, moves = last_written_entry(loader, place), loader.layout.max_img_sectors
-    if found == 0:
-        return
     if found < moves:
         status.op, status.idx, status.state = MOVE, found + 1, 1
     else:

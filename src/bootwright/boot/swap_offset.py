@@ -6,6 +6,8 @@ The Espressif port cannot link it at this commit; bootutil has it. Source: boot/
 
 from __future__ import annotations
 
+from struct import unpack
+
 from bootwright.boot.copying import must_copy
 from bootwright.boot.header import IMAGE_MAGIC, U32, Header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Place
@@ -120,8 +122,8 @@ def swap_run(loader: Loader, status: Status, copy_size: int) -> Program[None]:
             yield from loader.status_init(primary, status)
         loader.mark("offset: erase secondary trailer", status)
         yield from loader.must_scramble_trailer(secondary, "erase secondary trailer")
-    sizes = loader.esp.read(primary.area, primary.tlv_sizes, 4) or b"\xff" * 4
-    used = [_used_sectors(loader, slot, int.from_bytes(sizes[2 * slot : 2 * slot + 2], "little")) for slot in (0, 1)]
+    sizes = loader.esp.read(primary.area, primary.tlv_sizes, 4) or b"\xff\xff\xff\xff"
+    used = [_used_sectors(loader, slot, size) for slot, size in enumerate(unpack("<HH", sizes))]
     if not _reverts(loader, status):
         for index in range(last + 1):
             if index >= status.idx - 1:
