@@ -115,3 +115,12 @@ def test_an_image_that_stays_is_asked_for_its_own_dependencies(swap_type: SwapTy
     loader.swap_types = [swap_type, SwapType.NONE]
     assert dependencies_met(loader) is met
     assert loader.swap_types == ([swap_type, SwapType.NONE] if met else [SwapType.NONE] * 2)
+
+
+def test_a_dependency_that_is_not_protected_does_not_count() -> None:
+    loader = loader_with()
+    entries = needs(9, 0, 0)
+    header, area = made((1, 0, 0, 0))[:48], struct.pack("<HH", 0x6907, 4 + len(entries)) + entries
+    loader.flash.load(AREAS[1].address, header + area)  # type: ignore[attr-defined]
+    read_headers(loader, None, require_all=False)
+    assert slot_dependencies_met(loader, SECONDARY)

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from functools import partial
 from multiprocessing.context import ForkProcess
 
@@ -89,6 +90,15 @@ def test_a_worker_that_is_ended_from_outside_is_said() -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell lets what it runs in the background ignore SIGINT, and this would be inherited."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_workers_without_a_word_of_theirs(capfd: pytest.CaptureFixture[str]) -> None:
     def interrupt_all() -> int:
         os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C on a terminal does to every process of the group
