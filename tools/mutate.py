@@ -307,33 +307,45 @@ def failing_test(module: str, code: CodeType) -> str | None:
     return "the unit tests" if status else None
 
 
-def first_difference(module: str, code: CodeType, names: list[str], documents: dict[str, Any]) -> str | None:
-    """The first trace on which a mutant differs, found in a child process; None if none does."""
+def first_failing(module: str, code: CodeType, steps: Iterator[bool]) -> int | None:
+    """Number of the first step that a mutant fails, found in a child process, which alone runs them; None for none."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
         try:
             install(module, code)
-            from bootwright.boot.trace import parse_trace
-            from bootwright.boot.trace_play import play
-
-            for name in names:
-                os.write(writer, b"\x00")
-                signal.setitimer(signal.ITIMER_VIRTUAL, TRACE_SECONDS)
-                if play(parse_trace(documents[name])):
+            for held in steps:
+                if not held:
                     os._exit(1)
+                os.write(writer, b"\x00")
             os._exit(0)
         except BaseException:
             os._exit(2)
     os.close(writer)
-    begun = 0
+    passed = 0
     while data := os.read(reader, 4096):
-        begun += len(data)
+        passed += len(data)
     os.close(reader)
     _, status = os.waitpid(child, 0)
-    return names[max(begun - 1, 0)] if status else None
+    return passed if status else None
+
+
+def plays(names: list[str], documents: dict[str, Any]) -> Iterator[bool]:
+    """Whether the model, as it is loaded now, does what each trace has."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    from bootwright.boot.trace import parse_trace
+    from bootwright.boot.trace_play import play
+
+    for name in names:
+        signal.setitimer(signal.ITIMER_VIRTUAL, TRACE_SECONDS)
+        yield not play(parse_trace(documents[name]))
+
+
+def first_difference(module: str, code: CodeType, names: list[str], documents: dict[str, Any]) -> str | None:
+    """The first trace on which a mutant differs; None if none does."""
+    at = first_failing(module, code, plays(names, documents))
+    return None if at is None else names[at]
 
 
 Scene = tuple[str, int]
@@ -353,28 +365,10 @@ def answers(scenes: list[Scene]) -> Iterator[tuple[Scene, str]]:
 
 
 def telling_scene(module: str, code: CodeType, expected: dict[Scene, str]) -> Scene | None:
-    """The first small scene of which a mutant makes something else, found in a child process."""
+    """The first small scene of which a mutant makes something else; None if there is none."""
     scenes = list(expected)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            install(module, code)
-            for scene, digest in answers(scenes):
-                if digest != expected[scene]:
-                    os._exit(1)
-                os.write(writer, b"\x00")
-            os._exit(0)
-        except BaseException:
-            os._exit(2)
-    os.close(writer)
-    same = 0
-    while data := os.read(reader, 4096):
-        same += len(data)
-    os.close(reader)
-    _, status = os.waitpid(child, 0)
-    return scenes[same] if status else None
+    at = first_failing(module, code, (digest == expected[scene] for scene, digest in answers(scenes)))
+    return None if at is None else scenes[at]
 
 
 class Tally:

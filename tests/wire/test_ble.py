@@ -31,6 +31,8 @@ class Radio:
     async def connect(self) -> None:
         if self.device == "nobody":
             raise OSError("device not found")
+        if self.device == "slow":
+            raise TimeoutError
 
     async def start_notify(self, characteristic: str, notify: Callable[[Any, bytearray], None]) -> None:
         self.notify = notify
@@ -67,6 +69,8 @@ def test_messages_go_in_pieces_and_come_back_whole() -> None:
 def test_a_device_that_is_not_near_is_said() -> None:
     with pytest.raises(WireError, match="the connection to ble://nobody failed: device not found"):
         open_transport("ble://nobody")
+    with pytest.raises(WireError, match="the connection to ble://slow failed: TimeoutError"):
+        open_transport("ble://slow")
 
 
 def test_without_bleak_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

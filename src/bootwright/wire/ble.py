@@ -52,9 +52,9 @@ class BleTransport:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result(CONNECT_TIMEOUT_S)
         except WireError:
             raise
-        except Exception as error:  # bleak has an error type for each platform
+        except Exception as error:  # bleak has an error type for each platform; a timeout has no words
             raise WireError(
-                f"the connection to {self.address} failed: {error or type(error).__name__}",
+                f"the connection to {self.address} failed: {str(error) or type(error).__name__}",
                 "is the device advertising, near, and not connected to something else?",
             ) from None
 
