@@ -110,3 +110,17 @@ def test_an_interrupt_ends_the_workers_without_a_word_of_theirs(capfd: pytest.Ca
         list(in_processes([interrupt_all, signal.pause], 2))
     assert multiprocessing.active_children() == []
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_waits_until_all_workers_are_known() -> None:
+    began = []
+
+    def begin() -> None:
+        with explore_jobs._interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            began.append("a worker")
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert began

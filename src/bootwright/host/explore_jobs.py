@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bootwright.boot.outcome import BootOutcome
@@ -86,25 +87,38 @@ def in_processes(tasks: Sequence[Callable[[], T]], jobs: int) -> Iterator[T]:
     numbers, fill = os.pipe()
     os.write(fill, b"".join(number.to_bytes(_WIDTH, "big") for number in range(len(tasks))))
     os.close(fill)
-    #: an interrupt from the terminal is for this process, which ends its workers: they never see it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        for _ in range(workers):
-            here, there = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(there, numbers, tasks), daemon=True)
-            process.start()
-            there.close()
-            pipes.append(here)
-            processes.append(process)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _interrupts_wait():
+            for _ in range(workers):
+                here, there = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(there, numbers, tasks), daemon=True)
+                process.start()
+                there.close()
+                pipes.append(here)
+                processes.append(process)
         yield from _in_order(pipes, len(tasks))
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(numbers)
         for process in processes:
             process.terminate()
         for process in processes:
             process.join()
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """An interrupt is taken up only when all workers are known: one that has just begun would never be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _in_order(pipes: list[Connection], total: int) -> Iterator[T]:
@@ -136,6 +150,7 @@ def _in_order(pipes: list[Connection], total: int) -> Iterator[T]:
 
 def _work(pipe: Connection, numbers: int, tasks: Sequence[Callable[[], object]]) -> None:
     """A worker's life: the numbers of the tasks come out of a pipe that all workers read, each number once."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(BrokenPipeError):
         while read := os.read(numbers, _WIDTH):
