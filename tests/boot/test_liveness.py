@@ -5,6 +5,7 @@ import pytest
 from tests.support.scenes import scene
 
 from bootwright.boot.config import ImageSlots, Mode
+from bootwright.boot.layout import SECONDARY, layout_of
 from bootwright.boot.liveness import joins_hold
 from bootwright.boot.loader import boot_go
 from bootwright.boot.probe import Part, Unwatched
@@ -50,11 +51,19 @@ def encrypted(mode: Mode, action: Action, sectors: int) -> Scene:
 
 
 @pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.MOVE])
-@pytest.mark.parametrize(("action", "sectors"), [(Action.PERMANENT, 32), (Action.REVERT, 32), (Action.PERMANENT, 64)])
+@pytest.mark.parametrize(
+    ("action", "sectors", "cuts"),
+    [
+        (Action.PERMANENT, 32, Cuts.CLEAN),
+        (Action.REVERT, 32, Cuts.CLEAN),
+        (Action.PERMANENT, 64, Cuts.CLEAN),
+        (Action.PERMANENT, 32, Cuts.TORN),
+    ],
+)
 def test_the_reduced_graph_of_an_encrypted_flash_says_what_the_whole_one_says(
-    mode: Mode, action: Action, sectors: int
+    mode: Mode, action: Action, sectors: int, cuts: Cuts
 ) -> None:
-    question = Question(scene=encrypted(mode, action, sectors), remedies=False, max_spoilt=0)
+    question = Question(scene=encrypted(mode, action, sectors), cuts=cuts, remedies=False, max_spoilt=0)
     reduced, complete = explore(question), explore(replace(question, reduced=False))
     assert not any(phase.closure.stopped for phase in (*reduced.phases, *complete.phases))
     assert facts(reduced) == facts(complete)
@@ -89,12 +98,11 @@ def test_joins_of_real_explorations_hold(mode: Mode) -> None:
 def test_a_join_over_a_sector_that_a_later_boot_reads_is_found_out() -> None:
     closure = closure_of(Mode.OVERWRITE)
     merge = next(merge for merge in closure.runs.merges.values() if merge.at)
-    trailer = (0x20000 - 1) // 0x1000  # the last sector of primary: every boot reads it
-    flash = closure.runs.flash
+    secondary, flash = layout_of(closure.runs.config).slots[0][SECONDARY], closure.runs.flash
     closure.runs.enter(merge.others[0])
-    flash.load(trailer * 0x1000, bytes(0x1000))
+    flash.load(secondary.area.address + secondary.magic, bytes(16))  # each boot looks whether the magic is good
     merge.others[0] = closure.runs.state()
-    merge.dropped |= 1 << trailer
+    merge.dropped |= 1 << (secondary.area.end - 1) // 0x1000
     assert not joins_hold(closure.runs, closure.torn)
 
 
@@ -124,13 +132,13 @@ def test_a_status_that_went_wrong_does_not_tell_which_sector_is_moved_next() -> 
 
 
 def test_a_copy_is_needed_for_what_its_target_is_needed_for() -> None:
-    probe = RunProbe({}, 8)
+    probe = RunProbe(8)
     flash = Sectors.holding(bytes(8 * 4096), cipher=stand_in_cipher)
     probe.observe(flash, 5 * 4096 + 64, 32, "header", bytes)
     header = probe.of_sector[5] & ~(1 << 5)
     copied = Flow(5, (Part(1024, 3072, 5 * 4096 + 1024), Part(0, 1024, 2 * 4096)))
     there = probe.sources(copied, header)
-    assert there == probe.of_sector[2] & ~(1 << 2) == probe.carried
+    assert there == probe.of_sector[2] & ~(1 << 2)
     assert probe.sources(copied, 1 << 5) == 1 << 2 | 1 << 5
     assert probe.sources(Flow(5, (Part(0, 80, 5 * 4096), Part(80, 16, 2 * 4096))), header) == 1 << 2 | 1 << 5
     assert probe.sources(Flow(5, (Part(96, 4000, 5 * 4096 + 96),)), header) == 0

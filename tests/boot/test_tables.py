@@ -55,7 +55,7 @@ def test_where_swap_scratch_finds_its_status() -> None:
             expected = Source.SCRATCH
         elif primary.magic in (Magic.GOOD, Magic.UNSET) and primary.copy_done is Flag.UNSET:
             expected = Source.PRIMARY_SLOT
-        assert swap_scratch.source_of(primary, scratch) is expected, (primary, scratch)
+        assert swap_scratch.source_of(primary, scratch_magic_good=scratch.good) is expected, (primary, scratch)
 
 
 def test_a_trailer_describes_itself_as_the_console_does() -> None:
@@ -196,9 +196,27 @@ def test_a_status_that_is_written_to_its_end_counts_all_entries() -> None:
     place = Loader(Sectors.holding(b"\xff" * 0x40000), config, Console()).scratch
     flash = Sectors.holding(b"\xff" * 0x40000)
     flash.load(place.area.address + place.status_offset, b"\x01\xff\xff\xff" * place.status_entries)
+    flash.load(place.area.address + place.swap_size, (20000).to_bytes(4, "little"))
     status = Status()
     swap_scratch.read_status_bytes(Loader(flash, config, Console()), place, status)
     assert (status.idx, status.state) == (2, 1)
+
+
+def test_a_swap_of_an_impossible_size_has_begun_and_stops_where_the_headers_are_read() -> None:
+    config = build(Mode.SCRATCH)
+    place = Loader(Sectors.holding(b"\xff" * 0x40000), config, Console()).place(PRIMARY)
+    flash = Sectors.holding(b"\xff" * 0x40000)
+    flash.load(place.area.address + place.status_offset, b"\x01")
+    console, status = Console(), Status()
+    loader = Loader(flash, config, console)
+    swap_scratch.read_status_bytes(loader, place, status)
+    assert not status.is_reset
+    assert not console.lines
+    with pytest.raises(HaltError):
+        swap_scratch.read_image_header(loader, PRIMARY, status)
+    flash.load(place.area.address + place.status_offset + 8, b"\x01")
+    swap_scratch.read_status_bytes(loader, place, status)
+    assert "inconsistent" in console.lines[0]
 
 
 @pytest.mark.parametrize("mode", [Mode.MOVE, Mode.OFFSET])

@@ -56,6 +56,11 @@ class EspressifFlash:
         except SiliconError:
             return None
 
+    def reaches(self, area: Area, offset: int, length: int) -> bool:
+        """Whether flash_area_read would read there."""
+        inside = (offset + length) & U32 <= area.size
+        return inside and ((area.address + offset) & U32) + length <= self.flash.size
+
     def observe(self, area: Area, offset: int, length: int, what: str, decode: Callable[[bytes], T]) -> T | None:
         """flash_area_read of bytes of which only what `decode` makes of them matters; None where it refuses."""
         if (offset + length) & U32 > area.size:

@@ -8,6 +8,9 @@ fact is *live* at a position if the boot reads it before it erases the sector, o
 there. The least solution is found by going through all boots backwards until nothing changes; a join is right if every
 live fact of the sectors that it did not compare is the same in both flashes.
 
+A write that a fact lies in makes all of its sector live before it; a torn erase or write leaves a fact that lies across
+its middle half as it was, and what that half made of the fact is a fact of its own.
+
 If two states agree on what is live in one of them, they do the same operations, and after each operation, or a cut,
 they agree again on what is live there: the states are bisimilar, whatever else the other sectors hold.
 """
@@ -17,8 +20,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bootwright.boot.outcome import Booted
-from bootwright.boot.run import NOTHING, Need, Run, bits_of, final
+from bootwright.boot.run import NOTHING, Need, Run, final
+from bootwright.boot.run_probe import bits_of
 from bootwright.boot.runs import Merge, Runs
+from bootwright.boot.sectors import half_of
 from bootwright.flash import Erase
 
 #: (run, number of the operation) → fingerprints of what a cut inside that operation leaves behind
@@ -33,24 +38,46 @@ def joins_hold(runs: Runs, torn: Torn) -> bool:
     return not wrongly_dropped(runs, torn)
 
 
-def wrongly_dropped(runs: Runs, torn: Torn, ends: Ends | None = None) -> int:
-    """The sectors, as a mask, that some join did not compare although they are live there; 0 if all were right.
+def wrongly_dropped(runs: Runs, torn: Torn, ends: Ends | None = None, *, halves: bool = True) -> dict[int, int]:
+    """The facts that some join did not compare although they are live there, by mark; none if all were right.
 
-    Without `ends` all of the flash is live wherever an image runs.
+    Without `ends` all of the flash is live wherever an image runs. With `halves` a torn operation did its first half,
+    otherwise any bits of it.
     """
-    flow = _Backwards(runs, torn, ends)
+    flow = _Backwards(runs, torn, ends, halves=halves)
     flow.settle()
-    wrong = 0
+    found: dict[int, int] = {}
     for merge in runs.merges.values():
-        wrong |= flow.wrong(merge)
-    return wrong
+        wrong = flow.wrong(merge)
+        for sector, facts in enumerate(runs.probe.of_sector if wrong else ()):
+            for mark in _marks_before_erase(merge, sector, runs.flash.sector_size) if wrong & facts else ():
+                found[mark] = found.get(mark, 0) | wrong & facts
+    return found
+
+
+def _marks_before_erase(merge: Merge, sector: int, size: int) -> set[int]:
+    """The marks from a join on to where the boot erases a sector: up to there it would be joined wrongly again."""
+    run, at, marks = merge.run, merge.at, {merge.mark}
+    seen: set[tuple[int, int]] = set()
+    while (id(run), at) not in seen:
+        seen.add((id(run), at))
+        for number in range(at, min(len(run.ops), len(run.marks))):
+            op, flow = run.ops[number], run.flows.get(number)
+            inside = isinstance(op, Erase) and op.address <= sector * size < op.address + op.length
+            if inside and (flow is None or flow.sector != sector):
+                return marks
+            marks.add(run.marks[number])
+        if run.joined is not None:
+            run, at = run.joined
+    return marks
 
 
 class _Backwards:
     """What is live, at the beginning of every boot and wherever something was joined."""
 
-    def __init__(self, runs: Runs, torn: Torn, ends: Ends | None) -> None:
+    def __init__(self, runs: Runs, torn: Torn, ends: Ends | None, *, halves: bool) -> None:
         self._runs = runs
+        self._halves = halves
         self._torn = torn
         self._ends = ends
         self._all = list(runs.runs)[::-1]
@@ -68,7 +95,7 @@ class _Backwards:
                 changed |= self._through_brief(run) if run.brief is not None else self._through(run)
 
     def wrong(self, merge: Merge) -> int:
-        """The dropped sectors of which something live differs."""
+        """The live facts that differ, in sectors that were dropped."""
         runs, live = self._runs, self._asked[id(merge.run), merge.at].flash
         whole = len(runs.probe.of_sector)
         here = merge.run.states[merge.at - 1] if merge.at else merge.run.start
@@ -80,14 +107,13 @@ class _Backwards:
             facts = live & runs.probe.of_sector[sector]
             mine = here.number(sector)
             for number in {other.number(sector) for other in merge.others} - {mine}:
-                if facts >> sector & 1 or self._differs(facts >> whole, mine, number):
-                    wrong |= 1 << sector
+                wrong |= facts & 1 << sector or self._differing(facts >> whole, mine, number) << whole
         return wrong
 
-    def _differs(self, facts: int, first: int, second: int) -> bool:
-        """Whether two contents differ in one of some facts."""
+    def _differing(self, facts: int, first: int, second: int) -> int:
+        """Those of some facts in which two contents differ."""
         value, flash = self._runs.probe.value, self._runs.flash
-        return any(value(fact, flash, first) != value(fact, flash, second) for fact in bits_of(facts))
+        return sum(1 << fact for fact in bits_of(facts) if value(fact, flash, first) != value(fact, flash, second))
 
     def _behind(self, run: Run) -> Need:
         """What is live at the end of a boot."""
@@ -138,12 +164,34 @@ class _Backwards:
 
     def _torn_into(self, run: Run, at: int, live: int, need: Need) -> Need:
         """What a boot looks at that finds an operation half done: a part as it was, a part as it should be."""
+        if self._halves:
+            half = self._half(run, at, live)
+            return Need(need.flash | half.flash, need.ram | half.ram)
         op, size = run.ops[at], self._runs.flash.sector_size
         length = op.length if isinstance(op, Erase) else len(op.data)
         first, last = op.address // size, (op.address + length - 1) // size
         touched = (1 << last + 1) - (1 << first)
         live = self._mixed(live, touched)
         return Need(need.flash | live, need.ram | live & touched if at - 1 in run.flows else need.ram)
+
+    def _half(self, run: Run, at: int, live: int) -> Need:
+        """What is needed before the first half of an operation, of what is needed after it."""
+        op, probe, size = run.ops[at], self._runs.probe, self._runs.flash.sector_size
+        end = op.address + (op.length if isinstance(op, Erase) else len(op.data))
+        split, ram = op.address + half_of(op), 0
+        for sector in range(op.address // size, (end - 1) // size + 1):
+            mine = live & probe.of_sector[sector]
+            if not mine:
+                continue
+            live &= ~mine
+            inside = split - sector * size
+            if isinstance(op, Erase):
+                live |= probe.half(self._runs.flash, mine, inside, first=False)
+            elif at - 1 in run.flows:
+                ram |= probe.half(self._runs.flash, mine, inside, first=True)
+            else:
+                live |= probe.written(mine, op.address - sector * size, inside)
+        return Need(live, ram)
 
     def _raise(self, start: int, live: int) -> bool:
         """Note what is live at the beginning of a boot; whether that is more than was known."""

@@ -21,7 +21,7 @@ from bootwright.boot.outcome import Booted, BootOutcome, HaltError, NoImage, Pan
 from bootwright.boot.probe import UNWATCHED, Probe
 from bootwright.boot.single import boot_only_slot
 from bootwright.boot.slot_check import STRATEGIES, downgrade, read_headers, validate_slot
-from bootwright.boot.swap_type import UPGRADES, Flag, Magic, SwapType
+from bootwright.boot.swap_type import UPGRADES, Flag, Magic, SwapState, SwapType, swap_type_of
 from bootwright.boot.validate import read_image_size, security_counter
 from bootwright.finding import Finding, failed
 from bootwright.flash import Flash, Program
@@ -45,6 +45,8 @@ SWAPS = {
     Mode.MOVE: Swap(swap_move.status_source, swap_move.read_status_bytes, swap_move.swap_run),
     Mode.OFFSET: Swap(swap_offset.status_source, swap_offset.read_status_bytes, swap_offset.swap_run),
 }
+
+_NOTHING_ASKED = SwapState(Magic.UNSET, SwapType.NONE, 0, Flag.UNSET, Flag.UNSET)
 
 
 def boot_go(flash: Flash, config: BootConfig, *, probe: Probe = UNWATCHED) -> Program[BootOutcome]:
@@ -103,29 +105,37 @@ def set_confirmed(flash: Flash, config: BootConfig, *, image: int = 0) -> Progra
 
 
 def look_around(flash: Flash, config: BootConfig, probe: Probe) -> None:
-    """Read what boots decide by, and decide nothing: headers, trailers, status bytes of every area."""
+    """Look at what boots decide by, and decide nothing: headers, and what trailers and status bytes ask for.
+
+    A trailer that another one outweighs is looked at for what it asks for once the other is gone.
+    """
     loader = Loader(flash, config, probe)
     status = Status()
     for image in range(len(config.images)):
         loader.image = image
         for slot in (PRIMARY, SECONDARY):
             place = loader.place(slot)
-            loader.swap_state(place)
             loader.read_header(place.area, 0)
             if config.mode in (Mode.MOVE, Mode.OFFSET):
                 loader.read_header(place.area, config.sector_size)
+        primary, secondary = loader.trailer(loader.place(PRIMARY)), loader.trailer(loader.place(SECONDARY))
+        for other in (secondary, _NOTHING_ASKED):
+            swap_type_of(primary, other, offset=config.mode is Mode.OFFSET)
         if config.mode.swaps:
             _look_at_progress(loader, loader.place(PRIMARY), status)
     if loader.layout.scratch is not None:
-        loader.swap_state(loader.scratch)
         loader.read_header(loader.scratch.area, 0)
-        _look_at_progress(loader, loader.scratch, status)
+        scratch = loader.trailer(loader.scratch)
+        if scratch.good:
+            _ = scratch.swap_type, scratch.image_num, scratch.image_ok
+            _look_at_progress(loader, loader.scratch, status)
 
 
 def _look_at_progress(loader: Loader, place: Place, status: Status) -> None:
     with suppress(HaltError):
         loader.read_swap_size(place)
         SWAPS[loader.config.mode].read_status_bytes(loader, place, status)
+        _read_swap_type(loader, place, status)
 
 
 def _boot(loader: Loader) -> Program[BootOutcome]:
@@ -214,13 +224,17 @@ def read_status(loader: Loader, status: Status) -> None:
         return
     place = loader.scratch if status.source is Source.SCRATCH else loader.place(PRIMARY)
     swap.read_status_bytes(loader, place, status)
-    info = loader.esp.observe(place.area, place.swap_info, 1, "swap_info", _first_byte)
-    if info is not None:
-        status.swap_type = SwapType.NONE if info == 0xFF else info & 0xF
+    _read_swap_type(loader, place, status)
 
 
-def _first_byte(data: bytes) -> int:
-    return data[0]
+def _read_swap_type(loader: Loader, place: Place, status: Status) -> None:
+    swap_type = loader.esp.observe(place.area, place.swap_info, 1, "swap type as it is", _low_nibble)
+    if swap_type is not None:
+        status.swap_type = swap_type
+
+
+def _low_nibble(data: bytes) -> int:
+    return SwapType.NONE if data[0] == 0xFF else data[0] & 0xF
 
 
 def _review_swap_types(loader: Loader, *, aborted: bool) -> None:

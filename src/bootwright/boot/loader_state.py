@@ -6,17 +6,21 @@ bootutil_public.c, swap_misc.c, loader.c (MCUboot 2d4bacc3). Assertions of the C
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TypeVar
 
 from bootwright.boot.config import BootConfig, Mode
 from bootwright.boot.espressif_flash import EspressifFlash
 from bootwright.boot.header import HEADER_SIZE, NO_HEADER, Header, parse_header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Layout, Place, layout_of
-from bootwright.boot.outcome import halted
+from bootwright.boot.outcome import HaltError, halted
 from bootwright.boot.probe import Probe
 from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType, decode_flag, swap_type_of
 from bootwright.flash import Area, Flash, Program
+
+T = TypeVar("T")
 
 
 class Source(IntEnum):
@@ -56,6 +60,68 @@ class Status:
 
 def _little(data: bytes) -> int:
     return int.from_bytes(data, "little")
+
+
+class Fields:
+    """A `Trailer` in the flash as it is now, field by field: what nobody asks for is not looked at."""
+
+    __slots__ = ("_loader", "place")
+
+    def __init__(self, loader: Loader, place: Place) -> None:
+        self._loader = loader
+        self.place = place
+
+    @property
+    def good(self) -> bool:
+        """Whether the magic is the build's."""
+        magic = self._loader.layout.magic
+        return self._loader.field(self.place, self.place.magic, 16, "magic is good", lambda data: data == magic)
+
+    @property
+    def magic(self) -> Magic:
+        """The magic."""
+        return self._loader.field(self.place, self.place.magic, 16, "magic", self._loader.decode_magic)
+
+    @property
+    def copy_done(self) -> Flag:
+        """Whether the swap that brought the image is complete."""
+        return self._loader.field(self.place, self.place.copy_done, 1, "flag", _flag_in)
+
+    @property
+    def image_ok(self) -> Flag:
+        """Whether the image is confirmed."""
+        return self._loader.field(self.place, self.place.image_ok, 1, "flag", _flag_in)
+
+    @property
+    def swap_type(self) -> int:
+        """As `SwapState` has it."""
+        return self._loader.field(self.place, self.place.swap_info, 1, "swap type", _swap_type_in)
+
+    @property
+    def image_num(self) -> int:
+        """As `SwapState` has it."""
+        return self._loader.field(self.place, self.place.swap_info, 1, "image number", _image_num_in)
+
+
+def _flag_in(data: bytes) -> Flag:
+    return decode_flag(data[0])
+
+
+def _is_swap_info(byte: int) -> bool:
+    return byte != 0xFF and byte & 0xF <= SwapType.REVERT
+
+
+def _swap_type_in(data: bytes) -> int:
+    return data[0] & 0xF if _is_swap_info(data[0]) else SwapType.NONE
+
+
+def _image_num_in(data: bytes) -> int:
+    return data[0] >> 4 if _is_swap_info(data[0]) else 0
+
+
+def _unreadable(place: Place) -> HaltError:
+    name = place.area.name
+    return halted("mcuboot.trailer.unreadable", name, f"the trailer of {name} cannot be read")
 
 
 class Loader:
@@ -176,15 +242,31 @@ class Loader:
         length = area.size - place.swap_info
         found = self.esp.observe(area, place.swap_info, length, "trailer", lambda data: self._decoded(place, data))
         if found is None:
-            raise halted("mcuboot.trailer.unreadable", area.name, f"the trailer of {area.name} cannot be read")
+            raise _unreadable(place)
         return found
 
+    def trailer(self, place: Place) -> Fields:
+        """boot_read_swap_state, of which no more is looked at than is asked for; good until the next write."""
+        if not self.esp.reaches(place.area, place.swap_info, place.area.size - place.swap_info):
+            raise _unreadable(place)
+        return Fields(self, place)
+
+    def field(self, place: Place, offset: int, length: int, what: str, decode: Callable[[bytes], T]) -> T:
+        """One field of a trailer."""
+        found = self.esp.observe(place.area, offset, length, what, decode)
+        if found is None:
+            raise _unreadable(place)
+        return found
+
+    def describe(self, name: str, trailer: Fields) -> None:
+        """The console line on a trailer."""
+        self.probe.look("INF", lambda: f"{name}: {self.swap_state(trailer.place).describe()}")
+
     def _decoded(self, place: Place, data: bytes) -> SwapState:
-        info = data[0]
         return SwapState(
             magic=self.decode_magic(data[-16:]),
-            swap_type=info & 0xF if info != 0xFF and info & 0xF <= 4 else SwapType.NONE,
-            image_num=info >> 4 if info != 0xFF and info & 0xF <= 4 else 0,
+            swap_type=_swap_type_in(data),
+            image_num=_image_num_in(data),
             copy_done=decode_flag(data[place.copy_done - place.swap_info]),
             image_ok=decode_flag(data[place.image_ok - place.swap_info]),
         )
@@ -197,7 +279,7 @@ class Loader:
 
     def requested_swap(self) -> SwapType:
         """boot_swap_type_multi for the current image."""
-        primary, secondary = self.swap_state(self.place(PRIMARY)), self.swap_state(self.place(SECONDARY))
+        primary, secondary = self.trailer(self.place(PRIMARY)), self.trailer(self.place(SECONDARY))
         swap_type = swap_type_of(primary, secondary, offset=self.config.mode is Mode.OFFSET)
         self.probe.log("INF", f"Image index: {self.image}, Swap type: {swap_type.name.lower()}")
         return swap_type
@@ -273,10 +355,10 @@ class Loader:
     def status_init(self, place: Place, status: Status) -> Program[None]:
         """swap_status_init: the trailer of a swap that begins, its magic last."""
         self.mark(f"init {place.area.name}", status)
-        secondary = self.swap_state(self.place(SECONDARY))
+        confirmed = self.trailer(self.place(SECONDARY)).image_ok is Flag.SET
         if status.swap_type != SwapType.NONE:
             yield from self.write_swap_info(place, status.swap_type, self.image)
-        if secondary.image_ok is Flag.SET:
+        if confirmed:
             yield from self.write_image_ok(place)
         yield from self.write_swap_size(place, status.swap_size)
         if self.config.mode is Mode.OFFSET:
@@ -297,7 +379,7 @@ class Loader:
     def set_image_ok(self) -> Program[None]:
         """swap_set_image_ok."""
         place = self.place(PRIMARY)
-        if self.swap_state(place).image_ok is Flag.UNSET:
+        if self.trailer(place).image_ok is Flag.UNSET:
             yield from self.write_image_ok(place)
 
     # --- erasing and copying ---

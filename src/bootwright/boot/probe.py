@@ -31,8 +31,8 @@ class Probe(Protocol):
         """A console line; `level` is INF, WRN or ERR."""
         ...
 
-    def log_if(self, level: str, text: str, condition: Callable[[], bool]) -> None:
-        """A console line that takes a look at the flash which nothing but the line depends on."""
+    def look(self, level: str, words: Callable[[], str | None]) -> None:
+        """A console line that takes a look at the flash which nothing but the line depends on; None for no line."""
         ...
 
     def refused(self, finding: Finding) -> None:
@@ -75,8 +75,8 @@ class Unwatched:
     def log(self, level: str, text: str) -> None:
         """Drop the line."""
 
-    def log_if(self, level: str, text: str, condition: Callable[[], bool]) -> None:
-        """Drop the line and do not look."""
+    def look(self, level: str, words: Callable[[], str | None]) -> None:
+        """Do not look."""
 
     def observe(self, flash: Flash, address: int, length: int, what: str, decode: Callable[[bytes], T]) -> T:
         """Read and decode."""
@@ -119,9 +119,10 @@ class Console(Unwatched):
         """Keep the line."""
         self.lines.append(f"[{self.chip}] [{level}] {text}")
 
-    def log_if(self, level: str, text: str, condition: Callable[[], bool]) -> None:
+    def look(self, level: str, words: Callable[[], str | None]) -> None:
         """Look, and keep the line if it is due."""
-        if condition():
+        text = words()
+        if text is not None:
             self.log(level, text)
 
 

@@ -10,7 +10,7 @@ from bootwright.boot.outcome import Booted, BootOutcome, Panic
 from bootwright.boot.run_probe import Flow
 from bootwright.boot.sectors import PAGE, Pages
 from bootwright.finding import failed
-from bootwright.flash import FlashOp
+from bootwright.flash import Erase, FlashOp
 
 DEEP = 100_000  #: joins in a row; more means that a boot runs in a circle
 
@@ -54,9 +54,31 @@ class Step(NamedTuple):
     """What counts of some operations of a boot whose operations were not kept."""
 
     reads: int  #: facts read before
-    first: int  #: sector from which on the operation erases
-    sectors: int
-    flow: Flow | None  #: of a sector that is erased and written again
+    first: int = 0  #: sector from which on the operation erases
+    sectors: int = 0
+    flow: Flow | None = None  #: of a sector that is erased and written again
+    wrote: tuple[int, int] | None = None  #: address and length of a write to a sector that the boot did not erase
+
+
+class Brief:
+    """The steps of a boot whose operations are not kept."""
+
+    def __init__(self, sector_size: int) -> None:
+        self.steps: list[Step] = []
+        self._size = sector_size
+        self._erased = 0  #: sectors, as a mask
+
+    def add(self, op: FlashOp, reads: int, flow: Flow | None) -> None:
+        """Note what counts of an operation."""
+        first = op.address // self._size
+        if isinstance(op, Erase):
+            count = op.length // self._size
+            self._erased |= (1 << first + count) - (1 << first)
+            self.steps.append(Step(reads, first, count, flow))
+        elif not self._erased >> first & 1:
+            self.steps.append(Step(reads, wrote=(op.address, len(op.data))))
+        elif reads:
+            self.steps.append(Step(reads))
 
 
 @dataclass(slots=True)
@@ -67,21 +89,13 @@ class Run:
     ops: list[FlashOp] = field(default_factory=list)
     states: list[State] = field(default_factory=list)  #: after each operation
     reads: list[int] = field(default_factory=list)  #: facts read before each operation, and before the end
+    marks: list[int] = field(default_factory=list)  #: number of the last mark after each operation
     outcome: BootOutcome | None = None
     joined: tuple[Run, int] | None = None  #: the run that this one goes on as, and after how many of its operations
     end: tuple[BootOutcome, State] | None = None  #: how the whole boot ends, once `final` was asked
     flows: dict[int, Flow] = field(default_factory=dict)  #: operation n and the one after it write a sector anew
     needs: list[Need] | None = None  #: what the rest of the boot and the next one look at, at each position
     brief: list[Step] | None = None  #: what is left of a boot whose operations were not kept
-
-
-def bits_of(mask: int) -> list[int]:
-    """The numbers of the bits that are set."""
-    found = []
-    while mask:
-        found.append((mask & -mask).bit_length() - 1)
-        mask &= mask - 1
-    return found
 
 
 def stretches(run: Run) -> list[tuple[Run, int]]:

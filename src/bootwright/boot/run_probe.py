@@ -34,6 +34,15 @@ class Flow(NamedTuple):
     parts: tuple[Part, ...]
 
 
+def bits_of(mask: int) -> list[int]:
+    """The numbers of the bits that are set."""
+    found = []
+    while mask:
+        found.append((mask & -mask).bit_length() - 1)
+        mask &= mask - 1
+    return found
+
+
 class RunProbe(Unwatched):
     """Follows a boot for `Runs`, and notes what it looks at."""
 
@@ -42,7 +51,6 @@ class RunProbe(Unwatched):
         "_names",
         "_sources",
         "_values",
-        "carried",
         "facts",
         "flow",
         "held",
@@ -53,14 +61,16 @@ class RunProbe(Unwatched):
         "trail",
     )
 
-    def __init__(self, marks: dict[Hashable, int], sectors: int) -> None:
-        self._marks = marks
+    def __init__(self, sectors: int, earlier: RunProbe | None = None) -> None:
+        self._marks: dict[Hashable, int] = {}
         self._names: dict[Hashable, int] = {}
         self._sources: dict[tuple[Flow, int], int] = {}
         self._values: dict[tuple[int, int], Any] = {}
         self.facts: list[Fact] = []  #: fact n is bit `sectors + n` of a mask; the bits below are whole sectors
-        self.carried = 0  #: facts that are looked at behind a copy, as a mask
         self.of_sector = [1 << index for index in range(sectors)]  #: all bits of a sector
+        if earlier is not None:  # marks and facts keep their numbers, though contents may get others
+            self._marks, self._names, self._sources = earlier._marks, earlier._names, earlier._sources
+            self.facts, self.of_sector = earlier.facts, earlier.of_sector
         self.trail: list[tuple[int, Hashable]] | None = None  #: what was observed, for whoever asks
         self.reset()
 
@@ -148,6 +158,46 @@ class RunProbe(Unwatched):
             self._sources[key] = known
         return known
 
+    def written(self, needed: int, start: int, end: int) -> int:
+        """What is needed before some bytes of a sector are written: all of it, if it is more than the other bytes."""
+        whole = len(self.of_sector)
+        for bit in bits_of(needed):
+            if bit < whole:
+                return needed
+            sector, inside, length, _, _ = self.facts[bit - whole]
+            if inside < end and start < inside + length:
+                return needed | 1 << sector
+        return needed
+
+    def half(self, flash: Sectors, needed: int, split: int, *, first: bool) -> int:
+        """What is needed of one half of a sector before the other is erased, of what is needed of it afterwards.
+
+        `split` is where the second half begins.
+        """
+        whole, found = len(self.of_sector), 0
+        for bit in bits_of(needed):
+            if bit < whole:
+                found |= 1 << bit
+                continue
+            _, inside, length, _, _ = self.facts[bit - whole]
+            start, end = (inside, min(inside + length, split)) if first else (max(inside, split), inside + length)
+            if end - start == length:
+                found |= 1 << bit
+            elif start < end:
+                found |= 1 << whole + self._half(flash, bit - whole, start, end)
+        return found
+
+    def _half(self, flash: Sectors, fact: int, start: int, end: int) -> int:
+        """The fact of bytes around which a part will be erased."""
+        known = self._names.get(("half", fact, start, end))
+        if known is None:
+            sector, inside, length, decode, _ = self.facts[fact]
+            erased = flash.contents.blobs[flash.contents.erased(sector)]
+            before, behind = erased[inside:start], erased[end : inside + length]
+            known = self._add(sector, start, end - start, lambda data: decode(before + data + behind), None)
+            self._names["half", fact, start, end] = known
+        return known
+
     def _source(self, flow: Flow, bit: int) -> int:
         """Where one fact of a sector lay; whole sectors where the fact was put together from several places."""
         whole = len(self.of_sector)
@@ -174,5 +224,4 @@ class RunProbe(Unwatched):
         if known is None:
             _, _, length, decode, _ = self.facts[first]
             known = self._names[first, sector, inside] = self._add(sector, inside, length, decode, first)
-            self.carried |= 1 << len(self.of_sector) + known
         return known

@@ -6,7 +6,7 @@ first and not continued. A point of the program is the last mark, the operations
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -16,8 +16,8 @@ from bootwright.boot.config import BootConfig
 from bootwright.boot.layout import layout_of
 from bootwright.boot.loader import boot_go, look_around
 from bootwright.boot.outcome import Booted, BootOutcome, Panic
-from bootwright.boot.run import DEEP, NOTHING, Need, Run, State, Step, Way, bits_of, final, runs_at_all
-from bootwright.boot.run_probe import Flow, RunProbe
+from bootwright.boot.run import DEEP, NOTHING, Brief, Need, Run, State, Step, Way, final, runs_at_all
+from bootwright.boot.run_probe import RunProbe, bits_of
 from bootwright.boot.sectors import PAGE, Sectors
 from bootwright.errors import SiliconError
 from bootwright.finding import failed
@@ -25,6 +25,8 @@ from bootwright.flash import Erase, FlashOp, Program
 
 Position = tuple[int, int, int, int]  #: fingerprint, and a point of the program
 Point = tuple[int, int, int]  #: mark, operations since, bytes held
+#: number of a mark → facts as a mask, whole sectors among them, that are compared behind it all the same
+Kept = Mapping[int, int]
 
 LONG = 256  #: operations of its own that a boot may keep that is not right
 RECENT = 8  #: groups of sectors that a boot is compared under before it begins
@@ -47,6 +49,7 @@ class Merge:
     at: int
     dropped: int  #: the sectors that were not compared, as a mask
     others: list[State]  #: what the joined boots had there
+    mark: int  #: number of the mark before
 
 
 class Runs:
@@ -56,7 +59,6 @@ class Runs:
         "_all",
         "_groups",
         "_looks",
-        "_marks",
         "_parts",
         "_passed",
         "_positions",
@@ -74,11 +76,19 @@ class Runs:
         "spare",
     )
 
-    def __init__(self, config: BootConfig, flash: Sectors, *, reduced: bool = False, kept: int = 0) -> None:
+    def __init__(
+        self,
+        config: BootConfig,
+        flash: Sectors,
+        *,
+        reduced: bool = False,
+        kept: Kept | None = None,
+        probe: RunProbe | None = None,
+    ) -> None:
         self.config = config
         self.flash = flash
         self.reduced = reduced  #: join boots that differ only in what nothing depends on
-        self.kept = kept  #: sectors, as a mask, that are compared all the same
+        self.kept = kept or {}  #: facts of `probe`, an earlier exploration's, that are compared all the same
         #: a boot that went astray is joined only where all is equal; long ones that are not right keep no notes
         self.judge: Callable[[BootOutcome, State], Way] = runs_at_all
         self.spare = 0  #: sectors, as a mask, that the judgement looks at where a boot ends
@@ -86,13 +96,12 @@ class Runs:
         self.merges: dict[tuple[int, int], Merge] = {}
         #: who came by a point of the program: by what is compared, and by what it was
         self._passed: dict[Point, dict[Group, dict[Hashable, tuple[Run, int]]]] = {}
-        self._groups: dict[int, Group] = {}
+        self._groups: dict[tuple[int, int], Group] = {}
         self._ranges = _ranges(config)
         self._all = (1 << flash.size // flash.sector_size) - 1
-        self._marks: dict[Hashable, int] = {}
         self._positions: dict[Position, tuple[Run, int]] = {}
         self._runs: dict[int, Run] = {}
-        self.probe = RunProbe(self._marks, flash.size // flash.sector_size)
+        self.probe = RunProbe(flash.size // flash.sector_size, probe)
         self._watched = _watched(config, flash.sector_size)
         self._looks: dict[tuple[int, ...], Hashable] = {}
         self._parts: dict[tuple[int, int, tuple[int, ...]], int] = {}
@@ -124,7 +133,7 @@ class Runs:
         run = self.boot(start)
         if run.brief is not None:
             run.brief = run.joined = run.outcome = run.end = run.needs = None
-            run.ops = []
+            run.ops, run.marks = [], []
             run.joined = self._alike(start, _POWER_ON, newest=RECENT) if self.reduced else None
             if run.joined is None:
                 self._boot(run, keep=True)
@@ -161,7 +170,7 @@ class Runs:
         flash.seen = 0
         points: list[Point] = []
         program = boot_go(flash, self.config, probe=probe)
-        ops, states, reads = run.ops, run.states, run.reads
+        ops, states, reads, marks = run.ops, run.states, run.reads, run.marks
         passed: list[Position] = []
         while True:
             try:
@@ -179,6 +188,7 @@ class Runs:
             if probe.flow is not None:
                 run.flows[len(ops)], probe.flow = probe.flow, None
             ops.append(op)
+            marks.append(probe.point)
             states.append(State(tuple(flash.pages), flash.fingerprint))
             position = (flash.fingerprint, probe.point, probe.since, probe.held)
             joined = positions.setdefault(position, (run, len(ops)))
@@ -201,7 +211,7 @@ class Runs:
     def _end_quietly(self, run: Run, program: Program[BootOutcome], passed: list[Position]) -> None:
         """Go on without notes; they are missed only where all is right in the end, and there the boot begins again."""
         flash, probe = self.flash, self.probe
-        steps, stray = self._steps(run), self.stray_of(run)
+        brief, stray = self._brief(run), self.stray_of(run)
         while True:
             try:
                 op = next(program)
@@ -213,7 +223,7 @@ class Runs:
                 run.outcome = Panic((failed("mcuboot.flash", "flash", error.message),))
                 break
             stray = op if stray is None and self._strays(op) else stray
-            self._step(steps, flash.seen | probe.observed, op, probe.flow)
+            brief.add(op, flash.seen | probe.observed, probe.flow)
             flash.seen = probe.observed = 0
             probe.flow = None
             probe.since += 1
@@ -226,34 +236,27 @@ class Runs:
                     run.joined = joined
                     program.close()
                     break
-        steps.append(Step(flash.seen | probe.observed, 0, 0, None))
+        brief.steps.append(Step(flash.seen | probe.observed))
         outcome, last = (run.outcome, self.state()) if run.joined is None else final(run)
         redo = outcome is None or self.judge(outcome, last) is Way.RIGHT
         if not redo and outcome is not None:
             run.end = outcome, last
-            run.brief = steps
+            run.brief = brief.steps
             for position in passed:
                 del self._positions[position]
-        run.ops, run.states, run.reads, run.flows = [], [], [], {}
+        run.ops, run.states, run.reads, run.marks, run.flows = [], [], [], [], {}
         if not redo and stray is not None:
             run.ops.append(stray)
         if redo:
             run.joined, run.outcome = None, None
             self._boot(run, keep=True)
 
-    def _steps(self, run: Run) -> list[Step]:
+    def _brief(self, run: Run) -> Brief:
         """What counts of the operations so far."""
-        steps: list[Step] = []
+        brief = Brief(self.flash.sector_size)
         for at, (op, read) in enumerate(zip(run.ops, run.reads, strict=True)):
-            self._step(steps, read, op, run.flows.get(at))
-        return steps
-
-    def _step(self, steps: list[Step], reads: int, op: FlashOp, flow: Flow | None) -> None:
-        size = self.flash.sector_size
-        if isinstance(op, Erase):
-            steps.append(Step(reads, op.address // size, op.length // size, flow))
-        elif reads:
-            steps.append(Step(reads, 0, 0, None))
+            brief.add(op, read, run.flows.get(at))
+        return brief
 
     def erased_by(self, op: FlashOp) -> int:
         """The facts that an erase makes an end of, as a mask; a write ends none."""
@@ -273,7 +276,7 @@ class Runs:
         if not isinstance(op, Erase):
             flow = run.flows.get(at - 1)
             if flow is None:
-                return after
+                return Need(self._before_write(op.address, len(op.data), after.flash), after.ram)
             new = self.probe.of_sector[flow.sector]
             return Need(after.flash & ~new, after.flash & new)
         flow = run.flows.get(at)
@@ -282,10 +285,23 @@ class Runs:
             return Need(kept | self.probe.sources(flow, after.ram), 0)
         return Need((after.flash | after.ram) & ~self.erased_by(op), 0)
 
+    def _before_write(self, address: int, length: int, needed: int) -> int:
+        """What is needed before a write that carries nothing from elsewhere."""
+        size = self.flash.sector_size
+        for sector in range(address // size, (address + length - 1) // size + 1):
+            mine = needed & self.probe.of_sector[sector]
+            if mine:
+                inside = address - sector * size
+                needed |= self.probe.written(mine, inside, inside + length)
+        return needed
+
     def before_all(self, steps: list[Step], after: Need) -> Need:
         """What is needed before a boot whose operations were not kept."""
         live = after.flash | after.ram
-        for reads, first, count, flow in reversed(steps):
+        for reads, first, count, flow, wrote in reversed(steps):
+            if wrote is not None:
+                live = self._before_write(*wrote, live) | reads
+                continue
             gone = self._facts_of(first, count)
             found = live & ~gone
             if flow is not None:
@@ -303,7 +319,7 @@ class Runs:
             if earlier is not None:
                 merge = self.merges.get((id(earlier[0]), earlier[1]))
                 if merge is None:
-                    merge = self.merges[id(earlier[0]), earlier[1]] = Merge(*earlier, group.dropped, [])
+                    merge = self.merges[id(earlier[0]), earlier[1]] = Merge(*earlier, group.dropped, [], point[0])
                 merge.others.append(state)
                 groups[group] = groups.pop(group)
                 return earlier
@@ -312,25 +328,26 @@ class Runs:
     def _remember(self, run: Run, points: list[Point]) -> None:
         """Let later boots join this one where they differ only in what is not needed any more."""
         needs = self._needs(run)
-        last, group = NOTHING, self._group(0)
+        last, mark, group = NOTHING, -1, self._group(0, -1)
         for at, point in enumerate((_POWER_ON, *points)):
-            if needs[at] is not last:
-                last = needs[at]
-                group = self._group(last.flash)
+            if needs[at] is not last or point[0] != mark:
+                last, mark = needs[at], point[0]
+                group = self._group(last.flash, mark)
             if group.dropped:
                 state = run.states[at - 1] if at else run.start
                 groups = self._passed.setdefault(point, {})
                 groups.setdefault(group, {}).setdefault(self._without(state, group), (run, at))
 
-    def _group(self, needed: int) -> Group:
+    def _group(self, needed: int, mark: int) -> Group:
         """What is compared where some facts are needed."""
-        group = self._groups.get(needed)
+        kept = self.kept.get(mark, 0)
+        group = self._groups.get((needed, kept))
         if group is None:
             whole = len(self.probe.of_sector)
-            dropped = ~needed & self._all & ~self.kept
-            facts = [bit - whole for bit in bits_of(needed & self.probe.carried)]
+            dropped = ~needed & self._all & ~kept
+            facts = [bit - whole for bit in bits_of((needed | kept) >> whole << whole)]
             own = tuple(fact for fact in facts if dropped >> self.probe.facts[fact].sector & 1)
-            group = self._groups[needed] = Group(dropped, own)
+            group = self._groups[needed, kept] = Group(dropped, own)
         return group
 
     def _needs(self, run: Run) -> list[Need]:

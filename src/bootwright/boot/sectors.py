@@ -143,6 +143,11 @@ def _both(old: bytes, new: bytes) -> bytes:
     return (int.from_bytes(old, "little") & int.from_bytes(new, "little")).to_bytes(len(old), "little")
 
 
+def half_of(op: FlashOp) -> int:
+    """How many bytes of an operation are done when it is torn, as the traces tear it: a write in whole 4-byte words."""
+    return len(op.data) // 8 * 4 if isinstance(op, Write) else op.length // 2
+
+
 class Sectors:
     """A flash over interned contents; `pages` is its whole state and may be kept and put back."""
 
@@ -262,11 +267,11 @@ class Sectors:
             self._write(op.address, self._readable(op))
 
     def apply_torn(self, op: FlashOp) -> None:
-        """Perform the first half of an operation, as the traces tear it: a write in whole 4-byte words."""
+        """Perform the first half of an operation."""
+        half = half_of(op)
         if isinstance(op, Write):
-            self._write(op.address, self._readable(op)[: len(op.data) // 8 * 4])
+            self._write(op.address, self._readable(op)[:half])
             return
-        half = op.length // 2
         whole = half // self.sector_size * self.sector_size
         self._erase(op.address, whole)
         rest = half - whole

@@ -13,27 +13,32 @@ from bootwright.boot.layout import Place
 from bootwright.boot.loader_state import Loader
 
 
-def first_gap(loader: Loader, place: Place) -> int | None:
-    """Number of the first erased entry behind a written one; None without a written one."""
+def first_written_part(loader: Loader, place: Place) -> int | None:
+    """Number of the first part of the status area, sector by sector, with a written entry; None without one."""
+    size = loader.layout.write_size
+    for number, (offset, length) in enumerate(_parts(loader, place)):
+        blank = loader.esp.observe(place.area, offset, length, "blank", lambda data: not _written(data, size))
+        if blank is None:
+            return None
+        if not blank:
+            return number
+    return None
+
+
+def first_gap(loader: Loader, place: Place, begun: int) -> int:
+    """Number of the first erased entry behind a written one; `begun` is the first part with a written one."""
     size, esp, area = loader.layout.write_size, loader.esp, place.area
-    begun = False
     done = 0
-    for offset, length in _pieces(loader, place):
-        if not begun:
-            blank = esp.observe(area, offset, length, "blank", lambda data: not _written(data, size))
-            if blank is None:
-                return None
-            if blank:
-                done += length // size
-                continue
+    for number, (offset, length) in enumerate(_parts(loader, place)):
+        gap: int | None = -1
+        if number == begun:
             gap = esp.observe(area, offset, length, "gap behind entry", lambda data: _gap_behind_entry(data[::size]))
-            begun = True
-        else:
+        elif number > begun:
             gap = esp.observe(area, offset, length, "gap", lambda data: data[::size].find(b"\xff"))
         if gap is not None and gap >= 0:
             return done + gap
         done += length // size
-    return done if begun else None
+    return done
 
 
 def anything_behind(loader: Loader, place: Place, entry: int) -> bool:
@@ -48,7 +53,7 @@ def last_written_entry(loader: Loader, place: Place) -> int:
     """Number (from 1) of the highest entry that is written; 0 for none."""
     size = loader.layout.write_size
     before = place.status_entries
-    for offset, length in reversed(list(_pieces(loader, place))):
+    for offset, length in reversed(list(_parts(loader, place))):
         before -= length // size
         last = loader.esp.observe(place.area, offset, length, "last entry", lambda data: _written(data, size))
         if last is None:
@@ -58,7 +63,7 @@ def last_written_entry(loader: Loader, place: Place) -> int:
     return 0
 
 
-def _pieces(loader: Loader, place: Place) -> Iterator[tuple[int, int]]:
+def _parts(loader: Loader, place: Place) -> Iterator[tuple[int, int]]:
     """Offset and length of the part of the status area in each flash sector; one piece if entries lie across."""
     size, sector = loader.layout.write_size, loader.layout.sector_size
     at, end = place.status_offset, place.status_offset + place.status_entries * size

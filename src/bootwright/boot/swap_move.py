@@ -40,11 +40,10 @@ def slots_compatible(loader: Loader) -> bool:
 
 def status_source(loader: Loader) -> Source:
     """swap_status_source: a begun swap has a good primary trailer without copy_done and no secondary trailer."""
-    primary = loader.swap_state(loader.place(PRIMARY))
-    loader.probe.log("INF", f"Primary image: {primary.describe()}")
-    secondary = loader.swap_state(loader.place(SECONDARY))
-    loader.probe.log("INF", f"Secondary image: {secondary.describe()}")
-    begun = primary.magic is Magic.GOOD and primary.copy_done is Flag.UNSET and secondary.magic is not Magic.GOOD
+    primary, secondary = loader.trailer(loader.place(PRIMARY)), loader.trailer(loader.place(SECONDARY))
+    loader.describe("Primary image", primary)
+    loader.describe("Secondary image", secondary)
+    begun = primary.good and primary.copy_done is Flag.UNSET and not secondary.good
     loader.probe.log("INF", f"Boot source: {'primary slot' if begun else 'none'}")
     return Source.PRIMARY_SLOT if begun else Source.NONE
 
@@ -130,9 +129,9 @@ def _fixup_revert(loader: Loader, status: Status) -> Program[None]:
     if status.swap_type != SwapType.REVERT or status.op != MOVE or status.idx != 1:
         return
     secondary = loader.place(SECONDARY)
-    state = loader.swap_state(secondary)
-    loader.probe.log("INF", f"Secondary image: {state.describe()}")
-    if state.magic is Magic.UNSET:
+    trailer = loader.trailer(secondary)
+    loader.describe("Secondary image", trailer)
+    if trailer.magic is Magic.UNSET:
         loader.mark("move: prepare revert", status)
         yield from loader.must_scramble_trailer(secondary, "erase secondary trailer")
         yield from loader.write_image_ok(secondary)

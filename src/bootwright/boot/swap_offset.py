@@ -148,9 +148,9 @@ def _fixup_revert(loader: Loader, status: Status) -> Program[None]:
     if status.swap_type != SwapType.REVERT or status.idx != 1:
         return
     secondary = loader.place(SECONDARY)
-    state = loader.swap_state(secondary)
-    loader.probe.log("INF", f"Secondary image: {state.describe()}")
-    if state.magic is Magic.UNSET:
+    trailer = loader.trailer(secondary)
+    loader.describe("Secondary image", trailer)
+    if trailer.magic is Magic.UNSET:
         loader.mark("offset: prepare revert", status)
         yield from loader.must_scramble_trailer(secondary, "erase secondary trailer")
         yield from loader.write_copy_done(secondary)

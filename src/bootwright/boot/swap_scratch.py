@@ -13,8 +13,8 @@ from bootwright.boot.header import U32, Header
 from bootwright.boot.layout import PRIMARY, SECONDARY, Layout, Place
 from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import HaltError
-from bootwright.boot.status_bytes import anything_behind, first_gap
-from bootwright.boot.swap_type import Flag, Magic, SwapState, SwapType
+from bootwright.boot.status_bytes import anything_behind, first_gap, first_written_part
+from bootwright.boot.swap_type import Flag, Magic, SwapType, Trailer, has_magic
 from bootwright.flash import Program
 
 STATES = 3
@@ -23,18 +23,18 @@ STATES = 3
 class StatusRow(NamedTuple):
     """A row of boot_status_tables; None matches anything."""
 
-    primary_magic: Magic | None
     scratch_magic_good: bool | None
+    primary_magic: Magic | None
     primary_copy_done: Flag | None
     source: Source
 
 
 #: boot_status_tables; the first row that matches says where the swap status lies
 STATUS_TABLE = (
-    StatusRow(Magic.GOOD, False, Flag.SET, Source.NONE),
-    StatusRow(Magic.GOOD, False, Flag.UNSET, Source.PRIMARY_SLOT),
-    StatusRow(None, True, None, Source.SCRATCH),
-    StatusRow(Magic.UNSET, None, Flag.UNSET, Source.PRIMARY_SLOT),
+    StatusRow(False, Magic.GOOD, Flag.SET, Source.NONE),
+    StatusRow(False, Magic.GOOD, Flag.UNSET, Source.PRIMARY_SLOT),
+    StatusRow(True, None, None, Source.SCRATCH),
+    StatusRow(None, Magic.UNSET, Flag.UNSET, Source.PRIMARY_SLOT),
 )
 
 _SOURCE_WORDS = {Source.NONE: "none", Source.SCRATCH: "scratch", Source.PRIMARY_SLOT: "primary slot"}
@@ -57,24 +57,23 @@ def slots_compatible(loader: Loader) -> bool:
 
 def status_source(loader: Loader) -> Source:
     """swap_status_source."""
-    primary, scratch = loader.swap_state(loader.place(PRIMARY)), loader.swap_state(loader.scratch)
-    loader.probe.log("INF", f"Primary image: {primary.describe()}")
-    loader.probe.log("INF", f"Scratch: {scratch.describe()}")
-    source = source_of(primary, scratch)
+    primary, scratch = loader.trailer(loader.place(PRIMARY)), loader.trailer(loader.scratch)
+    loader.describe("Primary image", primary)
+    loader.describe("Scratch", scratch)
+    source = source_of(primary, scratch_magic_good=scratch.good)
     if source is Source.SCRATCH and len(loader.config.images) > 1 and scratch.image_num != loader.image:
         source = Source.NONE
     loader.probe.log("INF", f"Boot source: {_SOURCE_WORDS[source]}")
     return source
 
 
-def source_of(primary: SwapState, scratch: SwapState) -> Source:
-    """Where the status lies, by the table."""
-    good = scratch.magic is Magic.GOOD
+def source_of(primary: Trailer, *, scratch_magic_good: bool) -> Source:
+    """Where the status lies, by the table; of the primary trailer no more is looked at than it takes."""
     for row in STATUS_TABLE:
         if (
-            row.primary_magic in (None, primary.magic)
-            and row.scratch_magic_good in (None, good)
-            and row.primary_copy_done in (None, primary.copy_done)
+            row.scratch_magic_good in (None, scratch_magic_good)
+            and (row.primary_magic is None or has_magic(primary, row.primary_magic))
+            and (row.primary_copy_done is None or row.primary_copy_done is primary.copy_done)
         ):
             return row.source
     return Source.NONE
@@ -82,19 +81,32 @@ def source_of(primary: SwapState, scratch: SwapState) -> Source:
 
 def read_status_bytes(loader: Loader, place: Place, status: Status) -> None:
     """swap_read_status_bytes: the first erased entry behind a written one tells how far the swap got."""
-    found = first_gap(loader, place)
-    if found is None:
+    begun = first_written_part(loader, place)
+    if begun is None:
         return
-    loader.probe.log_if("ERR", "Detected inconsistent status!", lambda: anything_behind(loader, place, found))
+    loader.probe.look("ERR", lambda: _inconsistent(loader, place, begun))
+    if isinstance(_groups_or_halt(loader, loader.read_swap_size(place)), HaltError):
+        status.state = 2  # however far the swap got, it stops where the headers are read
+        return
+    found = first_gap(loader, place, begun)
     status.idx, status.state = found // STATES + 1, found % STATES + 1
+
+
+def _inconsistent(loader: Loader, place: Place, begun: int) -> str | None:
+    behind = anything_behind(loader, place, first_gap(loader, place, begun))
+    return "Detected inconsistent status!" if behind else None
 
 
 def groups_of(loader: Loader, copy_size: int) -> tuple[tuple[int, int], ...]:
     """How swap_run cuts the image into groups: (first sector, bytes), the top one first."""
-    found = _groups(loader.layout, loader.image, loader.filled, loader.scratch.area.size, copy_size)
+    found = _groups_or_halt(loader, copy_size)
     if isinstance(found, HaltError):
         raise found
     return found
+
+
+def _groups_or_halt(loader: Loader, copy_size: int) -> tuple[tuple[int, int], ...] | HaltError:
+    return _groups(loader.layout, loader.image, loader.filled, loader.scratch.area.size, copy_size)
 
 
 @lru_cache(maxsize=4096)
@@ -254,11 +266,12 @@ def _move_trailer(loader: Loader, status: Status, to: int) -> Program[None]:
     entries = (STATES - 1) * loader.layout.write_size
     loader.mark("scratch 3: trailer", status)
     yield from copy_region(loader, scratch, primary, scratch.status_offset, to, entries, "copy status")
-    state = loader.swap_state(scratch)
-    if state.image_ok is Flag.SET:
+    trailer = loader.trailer(scratch)
+    if trailer.image_ok is Flag.SET:
         yield from loader.write_image_ok(primary)
-    if state.swap_type != SwapType.NONE:
-        yield from loader.write_swap_info(primary, state.swap_type, loader.image)
+    swap_type = trailer.swap_type
+    if swap_type != SwapType.NONE:
+        yield from loader.write_swap_info(primary, swap_type, loader.image)
     yield from loader.write_swap_size(primary, status.swap_size)
     yield from loader.write_keys(primary, status)
     yield from loader.write_magic(primary)

@@ -6,8 +6,7 @@ Source: boot/bootutil/src/bootutil_public.c, boot_swap_tables (MCUboot 2d4bacc3)
 from __future__ import annotations
 
 from enum import IntEnum
-from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Magic(IntEnum):
@@ -41,6 +40,30 @@ class SwapType(IntEnum):
 UPGRADES = frozenset({SwapType.TEST, SwapType.PERM, SwapType.REVERT})
 
 
+class Trailer(Protocol):
+    """What the tables ask of a trailer. Whoever reads it may look at a field no sooner than it is asked for."""
+
+    @property
+    def good(self) -> bool:
+        """Whether the magic is the build's."""
+        ...
+
+    @property
+    def magic(self) -> Magic:
+        """The magic."""
+        ...
+
+    @property
+    def copy_done(self) -> Flag:
+        """Whether the swap that brought the image is complete."""
+        ...
+
+    @property
+    def image_ok(self) -> Flag:
+        """Whether the image is confirmed."""
+        ...
+
+
 class SwapState(NamedTuple):
     """`struct boot_swap_state`: the trailer, decoded."""
 
@@ -49,6 +72,11 @@ class SwapState(NamedTuple):
     image_num: int
     copy_done: Flag
     image_ok: Flag
+
+    @property
+    def good(self) -> bool:
+        """Whether the magic is the build's."""
+        return self.magic is Magic.GOOD
 
     def describe(self) -> str:
         """The console line's words (BOOT_LOG_SWAP_STATE)."""
@@ -63,6 +91,11 @@ def decode_flag(byte: int) -> Flag:
     return Flag.UNSET if byte == 0xFF else Flag.SET if byte == 1 else Flag.BAD
 
 
+def has_magic(trailer: Trailer, magic: Magic) -> bool:
+    """Whether the magic is this one; for a good one it does not matter what else it is."""
+    return trailer.good if magic is Magic.GOOD else trailer.magic is magic
+
+
 class SwapRow(NamedTuple):
     """A row of the table; None matches anything."""
 
@@ -74,15 +107,15 @@ class SwapRow(NamedTuple):
     secondary_copy_done: Flag | None
     swap_type: SwapType
 
-    def matches(self, primary: SwapState, secondary: SwapState) -> bool:
-        """Whether every column that is not None agrees."""
+    def matches(self, primary: Trailer, secondary: Trailer) -> bool:
+        """Whether every column that is not None agrees; it looks no further than the first that does not."""
         return (
-            self.primary_magic in (None, primary.magic)
-            and self.secondary_magic in (None, secondary.magic)
-            and self.primary_image_ok in (None, primary.image_ok)
-            and self.secondary_image_ok in (None, secondary.image_ok)
-            and self.primary_copy_done in (None, primary.copy_done)
-            and self.secondary_copy_done in (None, secondary.copy_done)
+            (self.secondary_magic is None or has_magic(secondary, self.secondary_magic))
+            and (self.primary_magic is None or has_magic(primary, self.primary_magic))
+            and (self.primary_image_ok is None or self.primary_image_ok is primary.image_ok)
+            and (self.secondary_image_ok is None or self.secondary_image_ok is secondary.image_ok)
+            and (self.primary_copy_done is None or self.primary_copy_done is primary.copy_done)
+            and (self.secondary_copy_done is None or self.secondary_copy_done is secondary.copy_done)
         )
 
 
@@ -99,8 +132,7 @@ SWAP_TABLE_OFFSET = (
 )
 
 
-@lru_cache(maxsize=4096)
-def swap_type_of(primary: SwapState, secondary: SwapState, *, offset: bool) -> SwapType:
+def swap_type_of(primary: Trailer, secondary: Trailer, *, offset: bool) -> SwapType:
     """boot_swap_type_multi: what both trailers together ask for."""
     for row in SWAP_TABLE_OFFSET if offset else SWAP_TABLE:
         if row.matches(primary, secondary):

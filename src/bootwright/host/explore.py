@@ -12,7 +12,8 @@ from bootwright.boot.header import IMAGE_MAGIC, parse_header
 from bootwright.boot.liveness import wrongly_dropped
 from bootwright.boot.outcome import Booted
 from bootwright.boot.run import final
-from bootwright.boot.runs import Runs
+from bootwright.boot.run_probe import RunProbe
+from bootwright.boot.runs import Kept, Runs
 from bootwright.errors import BootwrightError
 from bootwright.finding import Finding, warned
 from bootwright.flash import SECTOR_SIZE, FlashOp
@@ -35,7 +36,7 @@ from bootwright.host.explore_story import Story, tell
 from bootwright.host.explore_walks import walks
 from bootwright.host.explore_wear import Wear, wear_of
 
-RETRIES = 3  #: reduced explorations before the whole graph is explored
+RETRIES = 8  #: reduced explorations before the whole graph is explored
 TORN_CLOSED_UP_TO = 64  #: sectors of the areas; above, one torn cut among any number of clean ones
 
 
@@ -129,14 +130,19 @@ def explore(question: Question) -> Exploration:
 
 
 def _explore(question: Question) -> Exploration:
-    """Explore the reduced graph; sectors that were joined over wrongly are told apart the next time."""
-    kept = 0
+    """Explore the reduced graph; facts that were joined over wrongly are told apart the next time."""
+    kept: dict[int, int] = {}
+    probe = None
     for _ in range(RETRIES if question.reduced and not _exact(question) else 0):
-        found = _explore_graph(question, reduced=True, kept=kept)
-        wrong = wrongly_dropped(found.checker.runs, _torn(found), found.checker.confirms)
+        found = _explore_graph(question, reduced=True, kept=kept, probe=probe)
+        probe = found.checker.runs.probe
+        halves = question.cuts is not Cuts.BITS
+        wrong = wrongly_dropped(found.checker.runs, _torn(found), found.checker.confirms, halves=halves)
         if not wrong:
             return _go_behind(found)
-        kept |= wrong
+        del found
+        for mark, facts in wrong.items():
+            kept[mark] = kept.get(mark, 0) | facts
     return _go_behind(_explore_graph(question, reduced=False))
 
 
@@ -170,10 +176,12 @@ def _torn(found: Exploration) -> dict[tuple[int, int], list[int]]:
     return merged
 
 
-def _explore_graph(question: Question, *, reduced: bool, kept: int = 0) -> Exploration:
+def _explore_graph(
+    question: Question, *, reduced: bool, kept: Kept | None = None, probe: RunProbe | None = None
+) -> Exploration:
     scene = question.scene
     flash = scene.flash()
-    runs = Runs(scene.config, flash, reduced=reduced, kept=kept)
+    runs = Runs(scene.config, flash, reduced=reduced, kept=kept, probe=probe)
     limits, bounds = _limits(question)
     checker = Checker(scene.config, runs, limits, jobs=question.jobs)
     checker.authentic = authentic_digests(scene.config, flash)
