@@ -91,7 +91,7 @@ UNIT_TESTS = [
     for name in ("tables", "headers_in_a_swap", "dependencies", "odd_layouts", "image_limits", "choose", "encrypted")
 ]
 #: calls whose arguments are for people: what they say changes nothing in the flash
-FOR_PEOPLE = {"log", "log_if", "failed", "halted", "mark", "refused", "_refused", "hold"}
+FOR_PEOPLE = {"log", "look", "describe", "failed", "halted", "mark", "refused", "_refused", "hold"}
 
 
 #: comparisons that mean the same: slots are 0 and 1, a status counts from 1, its operations are 1 and 2

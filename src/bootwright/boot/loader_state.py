@@ -79,8 +79,9 @@ class Fields:
 
     @property
     def magic(self) -> Magic:
-        """The magic."""
-        return self._loader.field(self.place, self.place.magic, 16, "magic", self._loader.decode_magic)
+        """The magic; another alignment's is BAD."""
+        magic = self._loader.layout.magic
+        return self._loader.field(self.place, self.place.magic, 16, "magic", lambda data: _magic_in(data, magic))
 
     @property
     def copy_done(self) -> Flag:
@@ -101,6 +102,12 @@ class Fields:
     def image_num(self) -> int:
         """As `SwapState` has it."""
         return self._loader.field(self.place, self.place.swap_info, 1, "image number", _image_num_in)
+
+
+def _magic_in(data: bytes, good: bytes) -> Magic:
+    if data == good:
+        return Magic.GOOD
+    return Magic.UNSET if data == b"\xff" * 16 else Magic.BAD
 
 
 def _flag_in(data: bytes) -> Flag:
@@ -246,7 +253,7 @@ class Loader:
         return found
 
     def trailer(self, place: Place) -> Fields:
-        """boot_read_swap_state, of which no more is looked at than is asked for; good until the next write."""
+        """boot_read_swap_state, of which no more is looked at than is asked for; it shows what writes change."""
         if not self.esp.reaches(place.area, place.swap_info, place.area.size - place.swap_info):
             raise _unreadable(place)
         return Fields(self, place)
@@ -264,18 +271,12 @@ class Loader:
 
     def _decoded(self, place: Place, data: bytes) -> SwapState:
         return SwapState(
-            magic=self.decode_magic(data[-16:]),
+            magic=_magic_in(data[-16:], self.layout.magic),
             swap_type=_swap_type_in(data),
             image_num=_image_num_in(data),
             copy_done=decode_flag(data[place.copy_done - place.swap_info]),
             image_ok=decode_flag(data[place.image_ok - place.swap_info]),
         )
-
-    def decode_magic(self, data: bytes) -> Magic:
-        """Compare with the magic of this build: another alignment's magic is BAD."""
-        if data == self.layout.magic:
-            return Magic.GOOD
-        return Magic.UNSET if data == b"\xff" * 16 else Magic.BAD
 
     def requested_swap(self) -> SwapType:
         """boot_swap_type_multi for the current image."""
@@ -288,7 +289,7 @@ class Loader:
         """boot_find_status: scratch if its magic is good, else the primary slot whatever it holds."""
         if self.layout.scratch is not None:
             area, magic = self.scratch.area, self.layout.magic
-            if self.esp.observe(area, self.scratch.magic, 16, "magic", lambda data: data == magic):
+            if self.esp.observe(area, self.scratch.magic, 16, "magic is good", lambda data: data == magic):
                 return self.scratch
         return self.place(PRIMARY)
 
@@ -355,10 +356,10 @@ class Loader:
     def status_init(self, place: Place, status: Status) -> Program[None]:
         """swap_status_init: the trailer of a swap that begins, its magic last."""
         self.mark(f"init {place.area.name}", status)
-        confirmed = self.trailer(self.place(SECONDARY)).image_ok is Flag.SET
+        secondary = self.trailer(self.place(SECONDARY))
         if status.swap_type != SwapType.NONE:
             yield from self.write_swap_info(place, status.swap_type, self.image)
-        if confirmed:
+        if secondary.image_ok is Flag.SET:  # which the write of swap_info leaves as it was
             yield from self.write_image_ok(place)
         yield from self.write_swap_size(place, status.swap_size)
         if self.config.mode is Mode.OFFSET:

@@ -103,7 +103,19 @@ class Unwatched:
         return hashlib.sha256(flash.read(address, length)).digest()
 
 
-class Console(Unwatched):
+class Listening(Unwatched):
+    """Wants every line, those too that take a look of their own."""
+
+    __slots__ = ()
+
+    def look(self, level: str, words: Callable[[], str | None]) -> None:
+        """Look, and log the line if it is due."""
+        text = words()
+        if text is not None:
+            self.log(level, text)
+
+
+class Console(Listening):
     """Keeps the console lines in the port's format, so that a real log can be laid beside them.
 
     Format: `[<chip>] [<level>] <text>`, boot/espressif/hal/include/esp_log.h.
@@ -118,12 +130,6 @@ class Console(Unwatched):
     def log(self, level: str, text: str) -> None:
         """Keep the line."""
         self.lines.append(f"[{self.chip}] [{level}] {text}")
-
-    def look(self, level: str, words: Callable[[], str | None]) -> None:
-        """Look, and keep the line if it is due."""
-        text = words()
-        if text is not None:
-            self.log(level, text)
 
 
 UNWATCHED = Unwatched()

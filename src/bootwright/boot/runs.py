@@ -38,7 +38,7 @@ class Group(NamedTuple):
     """How two flashes are compared: not at all in some sectors, but for a few facts."""
 
     dropped: int  #: sectors, as a mask
-    facts: tuple[int, ...]  #: of them: what is to be copied to where it counts
+    facts: tuple[int, ...]  #: of them: what is compared all the same
 
 
 @dataclass(slots=True)
@@ -310,7 +310,7 @@ class Runs:
         return Need(live, 0)
 
     def _alike(self, state: State, point: Point, *, newest: int | None = None) -> tuple[Run, int] | None:
-        """An earlier boot at the same point of the program that differs only in sectors erased before they are read."""
+        """An earlier boot at the same point that differs only in what the rest of it does not look at."""
         groups = self._passed.get(point)
         if groups is None:
             return None
@@ -392,7 +392,7 @@ class Runs:
             run.needs = None
 
     def _without(self, state: State, group: Group) -> Hashable:
-        """The fingerprint of all that is compared: whole sectors, and how headers and trailers in others read."""
+        """The fingerprint of all that is compared: sectors, facts, and how headers and trailers in others read."""
         dropped = group.dropped
         total, pages, parts = state.fingerprint, state.pages, self._parts
         rest, page_at = dropped, 0
@@ -407,10 +407,10 @@ class Runs:
             rest >>= PAGE
             page_at += 1
         facts, value, flash = self.probe.facts, self.probe.value, self.flash
-        carried = tuple([value(fact, flash, state.number(facts[fact].sector)) for fact in group.facts])
+        compared = tuple([value(fact, flash, state.number(facts[fact].sector)) for fact in group.facts])
         if not dropped & self._watched[0]:
-            return total, carried
-        return total, carried, self._look(state)
+            return total, compared
+        return total, compared, self._look(state)
 
     def _weigh(self, page_at: int, some: int, page: tuple[int, ...]) -> int:
         """What some sectors of a page add to a fingerprint."""

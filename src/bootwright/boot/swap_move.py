@@ -40,8 +40,9 @@ def slots_compatible(loader: Loader) -> bool:
 
 def status_source(loader: Loader) -> Source:
     """swap_status_source: a begun swap has a good primary trailer without copy_done and no secondary trailer."""
-    primary, secondary = loader.trailer(loader.place(PRIMARY)), loader.trailer(loader.place(SECONDARY))
+    primary = loader.trailer(loader.place(PRIMARY))
     loader.describe("Primary image", primary)
+    secondary = loader.trailer(loader.place(SECONDARY))
     loader.describe("Secondary image", secondary)
     begun = primary.good and primary.copy_done is Flag.UNSET and not secondary.good
     loader.probe.log("INF", f"Boot source: {'primary slot' if begun else 'none'}")

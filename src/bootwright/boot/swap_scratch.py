@@ -15,6 +15,7 @@ from bootwright.boot.loader_state import Loader, Source, Status
 from bootwright.boot.outcome import HaltError
 from bootwright.boot.status_bytes import anything_behind, first_gap, first_written_part
 from bootwright.boot.swap_type import Flag, Magic, SwapType, Trailer, has_magic
+from bootwright.finding import Finding
 from bootwright.flash import Program
 
 STATES = 3
@@ -85,7 +86,7 @@ def read_status_bytes(loader: Loader, place: Place, status: Status) -> None:
     if begun is None:
         return
     loader.probe.look("ERR", lambda: _inconsistent(loader, place, begun))
-    if isinstance(_groups_or_halt(loader, loader.read_swap_size(place)), HaltError):
+    if isinstance(_groups_or_why_not(loader, loader.read_swap_size(place)), Finding):
         status.state = 2  # however far the swap got, it stops where the headers are read
         return
     found = first_gap(loader, place, begun)
@@ -99,22 +100,22 @@ def _inconsistent(loader: Loader, place: Place, begun: int) -> str | None:
 
 def groups_of(loader: Loader, copy_size: int) -> tuple[tuple[int, int], ...]:
     """How swap_run cuts the image into groups: (first sector, bytes), the top one first."""
-    found = _groups_or_halt(loader, copy_size)
-    if isinstance(found, HaltError):
-        raise found
+    found = _groups_or_why_not(loader, copy_size)
+    if isinstance(found, Finding):
+        raise HaltError(found)
     return found
 
 
-def _groups_or_halt(loader: Loader, copy_size: int) -> tuple[tuple[int, int], ...] | HaltError:
+def _groups_or_why_not(loader: Loader, copy_size: int) -> tuple[tuple[int, int], ...] | Finding:
     return _groups(loader.layout, loader.image, loader.filled, loader.scratch.area.size, copy_size)
 
 
 @lru_cache(maxsize=4096)
 def _groups(
     layout: Layout, image: int, filled: int, room: int, copy_size: int
-) -> tuple[tuple[int, int], ...] | HaltError:
+) -> tuple[tuple[int, int], ...] | Finding:
     last = _last_sector(layout, image, filled, copy_size)
-    if isinstance(last, HaltError):
+    if isinstance(last, Finding):
         return last
     groups = []
     while last >= 0:
@@ -126,7 +127,7 @@ def _groups(
     return tuple(groups)
 
 
-def _last_sector(layout: Layout, image: int, filled: int, copy_size: int) -> int | HaltError:
+def _last_sector(layout: Layout, image: int, filled: int, copy_size: int) -> int | Finding:
     """find_last_sector_idx: both slots' sectors are added up until they agree; a corrupt size leads behind them."""
     index = [0, 0]
     size = [0, 0]
@@ -136,7 +137,7 @@ def _last_sector(layout: Layout, image: int, filled: int, copy_size: int) -> int
                 try:
                     size[slot] += layout.sector(image, slot, index[slot], filled=filled)[1]
                 except HaltError as halt:
-                    return halt
+                    return halt.finding
                 index[slot] += 1
     return index[PRIMARY] - 1
 

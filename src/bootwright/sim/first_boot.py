@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from bootwright.boot.loader import boot_go
 from bootwright.boot.outcome import Booted, NoImage, Panic, Recovery
-from bootwright.boot.probe import Unwatched
+from bootwright.boot.probe import Listening
 from bootwright.errors import NotModelledError
 from bootwright.finding import Finding, Verdict, passed
 from bootwright.flash import Area
@@ -102,7 +102,7 @@ class McubootPort:
         raise halted("mcuboot.no_image", "slots", "MCUboot finds no image that it would start", "flash a valid image")
 
 
-class _Watch(Unwatched):
+class _Watch(Listening):
     """Puts MCUboot's lines on the board's console, and keeps why it refused an update."""
 
     __slots__ = ("_run",)
