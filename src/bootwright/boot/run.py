@@ -61,10 +61,11 @@ class Step(NamedTuple):
 
 
 class Brief:
-    """The steps of a boot whose operations are not kept."""
+    """The steps of a boot whose operations are not kept; `known` has each step once, of all such boots."""
 
-    def __init__(self, sector_size: int) -> None:
+    def __init__(self, sector_size: int, known: dict[Step, Step]) -> None:
         self.steps: list[Step] = []
+        self._known = known
         self._size = sector_size
         self._erased = 0  #: sectors, as a mask
 
@@ -74,11 +75,18 @@ class Brief:
         if isinstance(op, Erase):
             count = op.length // self._size
             self._erased |= (1 << first + count) - (1 << first)
-            self.steps.append(Step(reads, first, count, flow))
+            self._add(Step(reads, first, count, flow))
         elif not self._erased >> first & 1:
-            self.steps.append(Step(reads, wrote=(op.address, len(op.data))))
+            self._add(Step(reads, wrote=(op.address, len(op.data))))
         elif reads:
-            self.steps.append(Step(reads))
+            self._add(Step(reads))
+
+    def end(self, reads: int) -> None:
+        """Note what the boot looked at after its last operation."""
+        self._add(Step(reads))
+
+    def _add(self, step: Step) -> None:
+        self.steps.append(self._known.setdefault(step, step))
 
 
 @dataclass(slots=True)

@@ -64,6 +64,7 @@ class Runs:
         "_positions",
         "_ranges",
         "_runs",
+        "_steps",
         "_watched",
         "config",
         "flash",
@@ -96,6 +97,7 @@ class Runs:
         self.merges: dict[tuple[int, int], Merge] = {}
         #: who came by a point of the program: by what is compared, and by what it was
         self._passed: dict[Point, dict[Group, dict[Hashable, tuple[Run, int]]]] = {}
+        self._steps: dict[Step, Step] = {}
         self._groups: dict[tuple[int, int], Group] = {}
         self._ranges = _ranges(config)
         self._all = (1 << flash.size // flash.sector_size) - 1
@@ -236,7 +238,7 @@ class Runs:
                     run.joined = joined
                     program.close()
                     break
-        brief.steps.append(Step(flash.seen | probe.observed))
+        brief.end(flash.seen | probe.observed)
         outcome, last = (run.outcome, self.state()) if run.joined is None else final(run)
         redo = outcome is None or self.judge(outcome, last) is Way.RIGHT
         if not redo and outcome is not None:
@@ -253,7 +255,7 @@ class Runs:
 
     def _brief(self, run: Run) -> Brief:
         """What counts of the operations so far."""
-        brief = Brief(self.flash.sector_size)
+        brief = Brief(self.flash.sector_size, self._steps)
         for at, (op, read) in enumerate(zip(run.ops, run.reads, strict=True)):
             brief.add(op, read, run.flows.get(at))
         return brief
