@@ -70,14 +70,16 @@ def test_the_reduced_graph_of_an_encrypted_flash_says_what_the_whole_one_says(
     assert reduced.states < complete.states
 
 
-@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.OVERWRITE])
-def test_the_graph_of_an_encrypted_update_with_the_trailer_of_the_port_is_closed(mode: Mode) -> None:
+@pytest.mark.parametrize(
+    ("mode", "cuts"), [(Mode.SCRATCH, Cuts.CLEAN), (Mode.OVERWRITE, Cuts.CLEAN), (Mode.SCRATCH, Cuts.TORN)]
+)
+def test_the_graph_of_an_encrypted_update_with_the_trailer_of_the_port_is_closed(mode: Mode, cuts: Cuts) -> None:
     plain = scene(mode, Action.PERMANENT, size=5000, slot=0x10000, scratch=0x1000)
     config = replace(plain.config, max_align=32, write_align=32, flash_encryption_active=True)
-    question = Question(scene=replace(plain, config=config), remedies=False, max_spoilt=0)
+    question = Question(scene=replace(plain, config=config), cuts=cuts, remedies=False, max_spoilt=0)
     result = explore(question)
     assert not any(phase.closure.stopped for phase in result.phases)
-    assert result.states < 40_000
+    assert result.states < 12_000
 
 
 def closure_of(mode: Mode) -> Closure:
