@@ -88,7 +88,16 @@ MEMBERS = {
 }
 UNIT_TESTS = [
     str(ROOT / "tests" / "boot" / f"test_{name}.py")
-    for name in ("tables", "headers_in_a_swap", "dependencies", "odd_layouts", "image_limits", "choose", "encrypted")
+    for name in (
+        "tables",
+        "status_bytes",
+        "headers_in_a_swap",
+        "dependencies",
+        "odd_layouts",
+        "image_limits",
+        "choose",
+        "encrypted",
+    )
 ]
 #: calls whose arguments are for people: what they say changes nothing in the flash
 FOR_PEOPLE = {"log", "look", "describe", "failed", "halted", "mark", "refused", "_refused", "hold"}
