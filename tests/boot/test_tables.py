@@ -219,6 +219,23 @@ def test_a_swap_of_an_impossible_size_has_begun_and_stops_where_the_headers_are_
     assert "inconsistent" in console.lines[0]
 
 
+@pytest.mark.parametrize("align", [4, 8, 16, 32])
+def test_two_status_entries_move_along_with_a_trailer_in_scratch(align: int) -> None:
+    plain = scene(Mode.SCRATCH, Action.PERMANENT)
+    config = replace(plain.config, write_align=align, max_align=max(8, align), max_img_sectors=32)
+    limit = swap_scratch.max_image_size(Loader(plain.flash(), config, Console()))
+    full = replace(scene(Mode.SCRATCH, Action.PERMANENT, size=limit), config=config)
+    flash = full.flash()
+    ops: list[FlashOp] = []
+
+    def apply(op: FlashOp) -> None:
+        ops.append(op)
+        flash.apply(op)
+
+    assert isinstance(drive(boot_go(flash, config), apply), Booted)
+    assert [len(op.data) for op in ops if isinstance(op, Write) and op.why == "copy status"] == [2 * align]
+
+
 @pytest.mark.parametrize("mode", [Mode.MOVE, Mode.OFFSET])
 def test_room_is_asked_for_only_before_a_swap_begins(mode: Mode) -> None:
     for status, goes_on in ((Status(), False), (Status(1, 2), True)):
