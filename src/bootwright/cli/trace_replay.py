@@ -41,14 +41,14 @@ def replay_all(paths: Sequence[Path], *, as_json: bool) -> int:
 def replay_file(path: Path) -> tuple[str, ...]:
     """The differences of one file; whatever keeps it from being played is one."""
     try:
-        return _play(json.loads(path.read_bytes()), str(path))
+        return _play(json.loads(path.read_bytes()))
     except BootwrightError as error:
         return (error.message,)
     except (OSError, ValueError, RecursionError) as error:
         return (f"cannot be read as a trace: {error}",)
 
 
-def _play(document: object, where: str) -> tuple[str, ...]:
+def _play(document: object) -> tuple[str, ...]:
     """The kind of a trace is told by its keys."""
     if isinstance(document, dict) and "boots" in document:
         from bootwright.sim.firstboot_trace import replay
@@ -57,7 +57,7 @@ def _play(document: object, where: str) -> tuple[str, ...]:
     from bootwright.boot.trace import parse_trace
     from bootwright.boot.trace_play import play
 
-    return play(parse_trace(document, where=where))
+    return play(parse_trace(document))
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
