@@ -64,6 +64,16 @@ def test_a_configuration_that_the_port_does_not_build_is_refused(tmp_path: Path)
     assert "the build stops" in ran.err
 
 
+def test_a_strategy_that_the_port_cannot_link_is_explored_with_a_warning(tmp_path: Path) -> None:
+    arguments = scene(tmp_path)
+    (tmp_path / "bootloader.conf").write_text(f"{CONF}CONFIG_ESP_BOOT_SWAP_USING_OFFSET=y\n")
+    ran = run_bootwright("explore", *arguments, "--action", "permanent", "--no-remedies", "--json")
+    body = json.loads(ran.out)
+    assert body["strategy"] == "offset"
+    found = next(finding for finding in body["findings"] if finding["code"] == "conf.mode.unsupported")
+    assert (found["verdict"], ran.code) == ("warn", 0)
+
+
 def test_slots_that_overlap_are_refused(tmp_path: Path) -> None:
     arguments = scene(tmp_path)
     (tmp_path / "bootloader.conf").write_text(CONF.replace("0x20000", "0x18000"))

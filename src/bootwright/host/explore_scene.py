@@ -301,10 +301,12 @@ def scene_of(
 
 #: what stops the port's build: CMake's FATAL_ERROR, an #error, or the linker
 _REJECTED = frozenset({"conf.signature.rsa_length", "conf.signature.library", "conf.images.multi_processor"})
+#: what is explored all the same: an option read in another way, a strategy of bootutil that the port cannot link
+_REMARKED = frozenset({"conf.downgrade.counter_alone", "conf.mode.unsupported"})
 
 
 def remarks_on(conf: BootloaderConf) -> tuple[Finding, ...]:
-    """What the port silently reads in another way than it is written, as warnings.
+    """What the port silently reads in another way than it is written, or does not support, as warnings.
 
     Raises:
         FormatError: the port would not build this configuration.
@@ -315,8 +317,8 @@ def remarks_on(conf: BootloaderConf) -> tuple[Finding, ...]:
     for finding in found:
         if finding.code in _REJECTED and finding.verdict is Verdict.FAIL:
             raise FormatError(f"{finding.subject}: {finding.because}", finding.next)
-    misread = (*conf.findings, *(finding for finding in found if finding.code == "conf.downgrade.counter_alone"))
-    return tuple(warned(one.code, one.subject, one.because, one.next) for one in misread)
+    remarks = (*conf.findings, *(finding for finding in found if finding.code in _REMARKED))
+    return tuple(warned(one.code, one.subject, one.because, one.next) for one in remarks)
 
 
 def key_of(conf: BootloaderConf, paths: Sequence[Path]) -> Path | None:
